@@ -17,6 +17,9 @@ export class StorageFailed extends Error {
   override readonly name = "StorageFailed";
 }
 
+/** Why the store takes no mail just now: `reserve` means that even outcomes could not be kept, so delivery stops too. */
+export type StorageTrouble = "full" | "reserve" | "failed";
+
 /** A body on its way in. Small ones stay in memory until `enqueue`; larger ones leave memory chunk by chunk. */
 export interface BodyWriter {
   /** Octets taken so far. */
@@ -68,6 +71,8 @@ export interface QueueStore {
    */
   saveSettlement(lease: Lease, settlement: Settlement, options: EnqueueOptions): Promise<LeasedEntry[] | "lease-lost">;
 
+  /** What is wrong as last seen (looked at every few seconds, and after every error), for an early 452 at MAIL. */
+  trouble(): StorageTrouble | undefined;
   /** Octets free for messages: file system plus free pages, less the reserve for settlements. */
   freeSpace(): Promise<number>;
   /** Writes and reads back; throws StorageFull or StorageFailed. For the health check. */
