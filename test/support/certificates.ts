@@ -1,0 +1,195 @@
+/**
+ * A private CA for tests, made by the openssl command: names, dates, keys and digests as wanted, the wrong ones
+ * included. Everything lies in a temporary folder that goes with the process, and is made once a process.
+ */
+import { execFile } from "node:child_process";
+import { generateKeyPair } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const newKeyPair = promisify(generateKeyPair);
+
+export type TestKey = "ec" | "rsa-2048" | "rsa-1024";
+export type TestDigest = "sha256" | "sha1";
+
+export interface CertificateWishes {
+  /** subjectAltName: DNS names, or addresses; empty for a certificate without the extension. */
+  readonly names: readonly string[];
+  /** Default: the first name. */
+  readonly commonName?: string;
+  readonly key?: TestKey;
+  readonly digest?: TestDigest;
+  /** Default: a day ago. */
+  readonly from?: Date;
+  /** Default: in thirty days. */
+  readonly to?: Date;
+  /** Signed by its own key instead of the CA's. */
+  readonly selfSigned?: boolean;
+}
+
+export interface IssuedCertificate {
+  /** PEM; behind the leaf come the CAs between it and the root, if there are any. */
+  readonly certificate: string;
+  readonly key: string;
+  readonly certificateFile: string;
+  readonly keyFile: string;
+}
+
+export interface CaOptions {
+  readonly name?: string;
+  readonly key?: TestKey;
+  readonly from?: Date;
+  readonly to?: Date;
+}
+
+export interface TestCa {
+  /** The root certificate. */
+  readonly pem: string;
+  readonly file: string;
+  issue(wishes: CertificateWishes): Promise<IssuedCertificate>;
+  /** A CA below this one; `pem` stays the root's. `digest` is the one its own certificate is signed with. */
+  subordinate(options?: CaOptions & { readonly digest?: TestDigest }): Promise<TestCa>;
+}
+
+let folder: string | undefined;
+function workFolder(): string {
+  if (folder === undefined) {
+    const made = mkdtempSync(join(tmpdir(), "postern-test-ca-"));
+    folder = made;
+    process.once("exit", () => rmSync(made, { recursive: true, force: true }));
+  }
+  return folder;
+}
+
+const DAY = 86_400_000;
+let counter = 0;
+
+/** One certificate to be signed. */
+interface Order {
+  readonly commonName: string;
+  readonly extensions: string;
+  readonly key: TestKey;
+  readonly digest: TestDigest;
+  readonly from: Date;
+  readonly to: Date;
+  /** Absent: self-signed. */
+  readonly issuer?: { readonly certificateFile: string; readonly keyFile: string };
+}
+
+async function makeKey(kind: TestKey): Promise<string> {
+  const privateKeyEncoding = { type: "pkcs8", format: "pem" } as const;
+  const publicKeyEncoding = { type: "spki", format: "pem" } as const;
+  if (kind === "ec") return (await newKeyPair("ec", { namedCurve: "prime256v1", privateKeyEncoding, publicKeyEncoding })).privateKey;
+  const modulusLength = kind === "rsa-2048" ? 2048 : 1024;
+  return (await newKeyPair("rsa", { modulusLength, privateKeyEncoding, publicKeyEncoding })).privateKey;
+}
+
+/** `20260801120000Z`, as `openssl ca` takes it. */
+function generalizedTime(date: Date): string {
+  return `${date.toISOString().replace(/[-:T]/g, "").slice(0, 14)}Z`;
+}
+
+async function sign(order: Order): Promise<IssuedCertificate> {
+  const here = join(workFolder(), String((counter += 1)));
+  await mkdir(here);
+  const file = (name: string) => join(here, name);
+  const config = `
+[ca]
+default_ca = test
+[test]
+database = ${file("index")}
+new_certs_dir = ${here}
+rand_serial = yes
+policy = anything
+unique_subject = no
+x509_extensions = wanted
+[anything]
+commonName = supplied
+[wanted]
+${order.extensions}
+[req]
+distinguished_name = dn
+prompt = no
+[dn]
+CN = ${order.commonName}
+`;
+  await Promise.all([writeFile(file("config"), config), writeFile(file("index"), ""), writeFile(file("key.pem"), await makeKey(order.key))]);
+  await run("openssl", ["req", "-new", "-config", file("config"), "-key", file("key.pem"), "-out", file("request.pem"), "-utf8"]);
+  const issuer = order.issuer === undefined ? ["-selfsign", "-keyfile", file("key.pem")] : ["-cert", order.issuer.certificateFile, "-keyfile", order.issuer.keyFile];
+  await run("openssl", [
+    ...["ca", "-batch", "-notext", "-utf8", "-config", file("config"), "-in", file("request.pem"), "-out", file("certificate.pem")],
+    ...["-md", order.digest, "-startdate", generalizedTime(order.from), "-enddate", generalizedTime(order.to), ...issuer],
+  ]);
+  const [certificate, key] = await Promise.all([readFile(file("certificate.pem"), "utf8"), readFile(file("key.pem"), "utf8")]);
+  return { certificate, key, certificateFile: file("certificate.pem"), keyFile: file("key.pem") };
+}
+
+function leafExtensions(names: readonly string[]): string {
+  const alternatives = names.map((name) => `${isIP(name) === 0 ? "DNS" : "IP"}:${name}`);
+  return [
+    "basicConstraints = critical, CA:FALSE",
+    "keyUsage = critical, digitalSignature, keyEncipherment",
+    "extendedKeyUsage = serverAuth, clientAuth",
+    ...(alternatives.length === 0 ? [] : [`subjectAltName = ${alternatives.join(", ")}`]),
+  ].join("\n");
+}
+
+const CA_EXTENSIONS = "basicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\nsubjectKeyIdentifier = hash";
+
+function caOf(own: IssuedCertificate, root: IssuedCertificate, between: string): TestCa {
+  const issued = new Map<string, Promise<IssuedCertificate>>();
+  async function issueNew(wishes: CertificateWishes): Promise<IssuedCertificate> {
+    const leaf = await sign({
+      commonName: wishes.commonName ?? wishes.names[0] ?? "nameless",
+      extensions: leafExtensions(wishes.names),
+      key: wishes.key ?? "ec",
+      digest: wishes.digest ?? "sha256",
+      from: wishes.from ?? new Date(Date.now() - DAY),
+      to: wishes.to ?? new Date(Date.now() + 30 * DAY),
+      ...(wishes.selfSigned === true ? {} : { issuer: own }),
+    });
+    if (wishes.selfSigned === true || between === "") return leaf;
+    const certificate = leaf.certificate + between;
+    await writeFile(leaf.certificateFile, certificate);
+    return { ...leaf, certificate };
+  }
+  return {
+    pem: root.certificate,
+    file: root.certificateFile,
+    issue(wishes) {
+      const memo = JSON.stringify(wishes);
+      const known = issued.get(memo) ?? issueNew(wishes);
+      issued.set(memo, known);
+      return known;
+    },
+    async subordinate(options = {}) {
+      const ca = await sign({ ...caOrder(options, "Postern Test Subordinate CA"), digest: options.digest ?? "sha256", issuer: own });
+      return caOf(ca, root, ca.certificate + between);
+    },
+  };
+}
+
+function caOrder(options: CaOptions, name: string): Omit<Order, "issuer" | "digest"> {
+  return {
+    commonName: options.name ?? name,
+    extensions: CA_EXTENSIONS,
+    key: options.key ?? "ec",
+    from: options.from ?? new Date(Date.now() - 2 * DAY),
+    to: options.to ?? new Date(Date.now() + 60 * DAY),
+  };
+}
+
+const cas = new Map<string, Promise<TestCa>>();
+
+/** The same options give the same CA; give it another `name` for a CA that nobody trusts. */
+export function createTestCa(options: CaOptions = {}): Promise<TestCa> {
+  const memo = JSON.stringify(options);
+  const known = cas.get(memo) ?? sign({ ...caOrder(options, "Postern Test Root"), digest: "sha256" }).then((root) => caOf(root, root, ""));
+  cas.set(memo, known);
+  return known;
+}
