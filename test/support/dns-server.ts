@@ -1,0 +1,346 @@
+/**
+ * A scripted resolver over real UDP and TCP on a loopback port. A zone goes in; every question that arrives is kept in
+ * `queries`; a name can be told to misbehave in the ways that resolvers and attackers do.
+ *
+ *   const dns = await startDnsServer({
+ *     "example.test": { MX: ["10 mx.example.test"] },
+ *     "mx.example.test": { A: ["127.0.0.1"], secure: true },
+ *     "bogus.test": { behave: { kind: "rcode", rcode: "SERVFAIL", ede: { code: 7, text: "signature expired" } } },
+ *   });
+ *
+ * A name that is not in the zone does not exist (NXDOMAIN); one that is, or has names below it, but lacks the type
+ * gives NODATA. Both carry a SOA. Aliases are followed inside the zone, as a resolver does.
+ */
+import { createSocket, type RemoteInfo } from "node:dgram";
+import { createServer, type AddressInfo, type Socket } from "node:net";
+import dnsPacket, { type Answer, type DecodedPacket, type Packet, type Question, type RecordType, type TlsaData } from "dns-packet";
+
+export type Rcode = "NOERROR" | "FORMERR" | "SERVFAIL" | "NXDOMAIN" | "NOTIMP" | "REFUSED";
+
+const RCODES: Record<Rcode, number> = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5 };
+
+export type Behaviour =
+  | { readonly kind: "rcode"; readonly rcode: Rcode; readonly ede?: { readonly code: number; readonly text?: string } }
+  | { readonly kind: "drop" }
+  /** TC over UDP; the whole answer over TCP. */
+  | { readonly kind: "truncate" }
+  /** TC over UDP, and TCP connections that ask are closed without an answer, or given an answer cut short. */
+  | { readonly kind: "truncate-then-hang-up"; readonly partial?: boolean }
+  | { readonly kind: "wrong-id"; readonly thenRight?: boolean }
+  | { readonly kind: "wrong-question"; readonly thenRight?: boolean }
+  /** The same, sent from another port of the same address. */
+  | { readonly kind: "forged-source"; readonly thenRight?: boolean }
+  /** A query instead of a response (QR clear). */
+  | { readonly kind: "echo"; readonly thenRight?: boolean }
+  | { readonly kind: "slow"; readonly ms: number }
+  /** Octets of your own; `right` is the answer that would have been sent. */
+  | { readonly kind: "bytes"; readonly bytes: (query: Buffer, right: Buffer) => Buffer };
+
+export interface ZoneEntry {
+  /** `"10 mx.example.test"`; `"0 ."` is the null MX. */
+  readonly MX?: readonly string[];
+  readonly A?: readonly string[];
+  readonly AAAA?: readonly string[];
+  readonly CNAME?: string;
+  /** One string a record; an array is one record of several strings. */
+  readonly TXT?: readonly (string | readonly string[])[];
+  readonly TLSA?: readonly TlsaData[];
+  readonly PTR?: readonly string[];
+  readonly NS?: readonly string[];
+  /** Seconds; 300 if absent. */
+  readonly ttl?: number;
+  /** Sets the AD bit: the resolver says that this name's answers, and denials, are validated. */
+  readonly secure?: boolean;
+  /** With a CNAME: answers with the alias alone, so that the client has to ask again. */
+  readonly cutShort?: boolean;
+  readonly behave?: Behaviour;
+  /** Misbehaves this many times only, then is right. */
+  readonly times?: number;
+  /** Misbehaves for these types only. */
+  readonly types?: readonly RecordType[];
+}
+
+export type Zone = Readonly<Record<string, ZoneEntry>>;
+
+export interface SeenQuery {
+  readonly name: string;
+  readonly type: string;
+  readonly transport: "udp" | "tcp";
+  readonly id: number;
+  readonly port: number;
+  readonly recursionDesired: boolean;
+  readonly authenticData: boolean;
+  readonly checkingDisabled: boolean;
+  /** From the OPT record; absent without EDNS. */
+  readonly edns?: { readonly udpPayloadSize: number; readonly dnssecOk: boolean };
+}
+
+export interface DnsServer {
+  readonly address: string;
+  readonly port: number;
+  /** `127.0.0.1:40053`, as the setting `resolver.servers` takes it. */
+  readonly setting: string;
+  readonly queries: SeenQuery[];
+  /** How often a name (and type) was asked. */
+  count(name: string, type?: RecordType): number;
+  /** Replaces a name, or removes it. */
+  set(name: string, entry: ZoneEntry | undefined): void;
+  /** Misbehaviour for every name that has none of its own; undefined ends it. */
+  behave(behaviour: Behaviour | undefined): void;
+  /** SOA of every denial: its own TTL and its minimum field, in seconds; undefined leaves the SOA out. */
+  setNegativeTtl(ttl: { readonly ttl: number; readonly minimum: number } | undefined): void;
+  close(): Promise<void>;
+}
+
+const canonical = (name: string): string => name.toLowerCase().replace(/\.$/, "");
+
+export async function startDnsServer(initial: Zone = {}, options: { readonly address?: string } = {}): Promise<DnsServer> {
+  const address = options.address ?? "127.0.0.1";
+  const zone = new Map<string, ZoneEntry>(Object.entries(initial).map(([name, entry]) => [canonical(name), entry]));
+  const misbehaved = new Map<string, number>();
+  const queries: SeenQuery[] = [];
+  const open = new Set<Socket>();
+  const timers = new Set<NodeJS.Timeout>();
+  let general: Behaviour | undefined;
+  let negative: { readonly ttl: number; readonly minimum: number } | undefined = { ttl: 300, minimum: 60 };
+  let closed = false;
+
+  const { udp, tcp } = await bindBoth(address);
+  const stranger = createSocket(address.includes(":") ? "udp6" : "udp4");
+  await new Promise<void>((done) => stranger.bind(0, address, done));
+
+  const later = (ms: number, action: () => void): void => {
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      if (!closed) action();
+    }, ms);
+    timers.add(timer);
+  };
+
+  /** The behaviour for this question, used up once where `times` says so. */
+  const behaviourFor = (question: Question): Behaviour | undefined => {
+    const name = canonical(question.name);
+    const entry = zone.get(name);
+    if (entry?.behave === undefined) return general;
+    if (entry.types !== undefined && !entry.types.includes(question.type)) return general;
+    const used = misbehaved.get(name) ?? 0;
+    if (entry.times !== undefined && used >= entry.times) return general;
+    misbehaved.set(name, used + 1);
+    return entry.behave;
+  };
+
+  const answer = (query: Buffer, transport: "udp" | "tcp", port: number, send: (bytes: Buffer, forged?: boolean) => void, hangUp: () => void): void => {
+    let packet: DecodedPacket;
+    try {
+      packet = dnsPacket.decode(query);
+    } catch {
+      return;
+    }
+    const question = packet.questions?.[0];
+    if (question === undefined) return;
+    queries.push(seen(packet, question, transport, port));
+    const right = reply(packet, question);
+    const encoded = (): Buffer => dnsPacket.encode(right);
+    const behaviour = behaviourFor(question);
+    if (behaviour === undefined) return send(encoded());
+    switch (behaviour.kind) {
+      case "drop":
+        return;
+      case "rcode":
+        return send(dnsPacket.encode({ ...blank(packet, question, RCODES[behaviour.rcode]), additionals: [edns(behaviour.ede)] }));
+      case "truncate":
+        return send(transport === "udp" ? truncated(packet, question) : encoded());
+      case "truncate-then-hang-up":
+        if (transport === "udp") return send(truncated(packet, question));
+        if (behaviour.partial === true) send(encoded().subarray(0, 14));
+        return hangUp();
+      case "wrong-id":
+        send(dnsPacket.encode({ ...right, id: ((packet.id ?? 0) + 1) & 0xffff }));
+        break;
+      case "wrong-question":
+        send(dnsPacket.encode({ ...right, questions: [{ ...question, name: `not-${question.name}` }] }));
+        break;
+      case "forged-source":
+        send(encoded(), true);
+        break;
+      case "echo":
+        send(query);
+        break;
+      case "slow":
+        return later(behaviour.ms, () => send(encoded()));
+      case "bytes":
+        return send(behaviour.bytes(query, encoded()));
+    }
+    // A true answer a moment later, as when an attacker's packet wins the race.
+    if (behaviour.thenRight === true) later(5, () => send(encoded()));
+  };
+
+  const reply = (packet: DecodedPacket, question: Question): Packet => {
+    const answers: Answer[] = [];
+    let name = canonical(question.name);
+    let secure = true;
+    for (let links = 0; links < 30; links++) {
+      const entry = zone.get(name);
+      secure &&= entry?.secure === true;
+      const found = entry === undefined ? [] : recordsOf(name, entry, question.type);
+      if (found.length > 0) {
+        answers.push(...found);
+        return { ...blank(packet, question, 0, secure), answers, additionals: [edns()] };
+      }
+      if (entry?.CNAME === undefined) {
+        const exists = entry !== undefined || [...zone.keys()].some((other) => other.endsWith(`.${name}`));
+        const authorities = negative === undefined ? [] : [soa(name, negative)];
+        return { ...blank(packet, question, exists ? 0 : 3, secure), answers, authorities, additionals: [edns()] };
+      }
+      answers.push({ type: "CNAME", name, ttl: entry.ttl ?? 300, data: entry.CNAME });
+      if (entry.cutShort === true) break;
+      name = canonical(entry.CNAME);
+    }
+    return { ...blank(packet, question, 0, secure), answers, additionals: [edns()] };
+  };
+
+  udp.on("message", (query: Buffer, peer: RemoteInfo) =>
+    answer(
+      query,
+      "udp",
+      peer.port,
+      (bytes, forged) => {
+        if (!closed) (forged === true ? stranger : udp).send(bytes, peer.port, peer.address);
+      },
+      () => {},
+    ),
+  );
+  tcp.on("connection", (socket) => {
+    open.add(socket);
+    socket.on("close", () => open.delete(socket)).on("error", () => {});
+    let pending = Buffer.alloc(0);
+    socket.on("data", (chunk) => {
+      pending = Buffer.concat([pending, chunk]);
+      while (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
+        const query = pending.subarray(2, 2 + pending.readUInt16BE(0));
+        pending = pending.subarray(2 + query.length);
+        answer(
+          query,
+          "tcp",
+          socket.remotePort ?? 0,
+          (bytes) => {
+            const length = Buffer.alloc(2);
+            length.writeUInt16BE(bytes.length);
+            // In two pieces, since TCP keeps no message bounds.
+            socket.write(length);
+            setImmediate(() => socket.write(bytes));
+          },
+          () => setImmediate(() => socket.end()),
+        );
+      }
+    });
+  });
+
+  const port = udp.address().port;
+  return {
+    address,
+    port,
+    setting: address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`,
+    queries,
+    count: (name, type) => queries.filter((query) => canonical(query.name) === canonical(name) && (type === undefined || query.type === type)).length,
+    set(name, entry) {
+      misbehaved.delete(canonical(name));
+      if (entry === undefined) zone.delete(canonical(name));
+      else zone.set(canonical(name), entry);
+    },
+    behave(behaviour) {
+      general = behaviour;
+    },
+    setNegativeTtl(ttl) {
+      negative = ttl;
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      for (const timer of timers) clearTimeout(timer);
+      for (const socket of open) socket.destroy();
+      await Promise.all([
+        new Promise<void>((done) => udp.close(done)),
+        new Promise<void>((done) => stranger.close(done)),
+        new Promise<void>((done) => tcp.close(() => done())),
+      ]);
+    },
+  };
+}
+
+/** UDP and TCP on the same free port: the kernel picks one for UDP, and another is tried should TCP find it taken. */
+async function bindBoth(address: string): Promise<{ udp: ReturnType<typeof createSocket>; tcp: ReturnType<typeof createServer> }> {
+  for (let tries = 0; ; tries++) {
+    const udp = createSocket(address.includes(":") ? "udp6" : "udp4");
+    await new Promise<void>((done, failed) => udp.once("error", failed).bind(0, address, done));
+    const tcp = createServer();
+    try {
+      await new Promise<void>((done, failed) => tcp.once("error", failed).listen((udp.address() as AddressInfo).port, address, done));
+      return { udp, tcp };
+    } catch (error) {
+      udp.close();
+      if (tries === 20) throw error;
+    }
+  }
+}
+
+function seen(packet: DecodedPacket, question: Question, transport: "udp" | "tcp", port: number): SeenQuery {
+  const opt = packet.additionals?.find((record) => record.type === "OPT");
+  return {
+    name: question.name,
+    type: question.type,
+    transport,
+    id: packet.id ?? 0,
+    port,
+    recursionDesired: packet.flag_rd,
+    authenticData: packet.flag_ad,
+    checkingDisabled: packet.flag_cd,
+    ...(opt?.type === "OPT" ? { edns: { udpPayloadSize: opt.udpPayloadSize, dnssecOk: opt.flag_do } } : {}),
+  };
+}
+
+function blank(query: DecodedPacket, question: Question, rcode: number, secure = false): Packet {
+  const flags = dnsPacket.RECURSION_DESIRED | dnsPacket.RECURSION_AVAILABLE | (secure ? dnsPacket.AUTHENTIC_DATA : 0) | rcode;
+  return { type: "response", id: query.id, flags, questions: [question] };
+}
+
+function truncated(query: DecodedPacket, question: Question): Buffer {
+  const packet = blank(query, question, 0);
+  return dnsPacket.encode({ ...packet, flags: (packet.flags ?? 0) | dnsPacket.TRUNCATED_RESPONSE });
+}
+
+/** RFC 8914 §2: option 15, a two-octet code and text. */
+function edns(ede?: { readonly code: number; readonly text?: string }): Answer {
+  const options = ede === undefined ? [] : [{ code: 15, data: Buffer.concat([Buffer.from([ede.code >> 8, ede.code & 255]), Buffer.from(ede.text ?? "")]) }];
+  // The package's types know no extended errors.
+  return { type: "OPT", name: ".", udpPayloadSize: 1232, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false, options: options as never };
+}
+
+function soa(name: string, negative: { readonly ttl: number; readonly minimum: number }): Answer {
+  const zone = name.split(".").slice(-2).join(".");
+  return { type: "SOA", name: zone, ttl: negative.ttl, data: { mname: `ns.${zone}`, rname: `admin.${zone}`, serial: 1, refresh: 3600, retry: 600, expire: 86400, minimum: negative.minimum } };
+}
+
+function recordsOf(name: string, entry: ZoneEntry, type: RecordType): Answer[] {
+  const ttl = entry.ttl ?? 300;
+  switch (type) {
+    case "MX":
+      return (entry.MX ?? []).map((text) => {
+        const [preference = "0", exchange = "."] = text.split(" ");
+        return { type, name, ttl, data: { preference: Number(preference), exchange } };
+      });
+    case "A":
+    case "AAAA":
+    case "PTR":
+    case "NS":
+      return (entry[type] ?? []).map((data) => ({ type, name, ttl, data }));
+    case "CNAME":
+      return entry.CNAME === undefined ? [] : [{ type, name, ttl, data: entry.CNAME }];
+    case "TXT":
+      return (entry.TXT ?? []).map((text) => ({ type, name, ttl, data: typeof text === "string" ? [text] : [...text] }));
+    case "TLSA":
+      return (entry.TLSA ?? []).map((data) => ({ type, name, ttl, data }));
+    default:
+      return [];
+  }
+}
