@@ -1,0 +1,323 @@
+/**
+ * The delivery worker: leased entries in, settlements out. For each it runs gather → plan → attempt → settle and saves
+ * what came of it; the judging is in those files, the order of attempts in delivery/dispatcher.ts, and what the database
+ * still holds in delivery/refill.ts. This file obeys them, and knows how to start and stop.
+ */
+import type { Clock } from "../clock.ts";
+import type { DeliverySettings, TlsSettings } from "../config/settings.ts";
+import type { EmitEvent } from "../events.ts";
+import type { NextHop } from "../mail/domain.ts";
+import type { DnsLookup, FindConfiguredHost } from "../policy/facts.ts";
+import type { LeasedEntry, Submitter } from "../queue/entry.ts";
+import type { Settlement } from "../queue/settlement.ts";
+import type { EnqueueOptions, QueueStore } from "../queue/store.ts";
+import type { AttemptResult } from "./attempt.ts";
+import { attemptDelivery } from "./attempt.ts";
+import type { Contact } from "./destination.ts";
+import { Dispatcher, type Job, READY_LIMITS } from "./dispatcher.ts";
+import { findHostAddresses, gatherFacts } from "./gather.ts";
+import { type DeliveryPlan, type PlannedHost, planDelivery } from "./plan.ts";
+import { type Acquired, ConnectionPool } from "./pool.ts";
+import { Refill } from "./refill.ts";
+import { findRoute } from "./route.ts";
+import type { OpenSession, Session, SessionTarget } from "./session.ts";
+import { eventsOf, settle } from "./settle.ts";
+
+/** What the worker obeys; read anew for every attempt, so that a reload takes effect at once. */
+export interface DeliveryRules {
+  readonly delivery: DeliverySettings;
+  readonly tls: TlsSettings;
+  /** This relay's public name, if it has one. */
+  readonly mailname: string | undefined;
+  /** Postmaster's address for notices, if set. */
+  readonly postmaster: string | undefined;
+  /** Addresses of this machine, and whether it reaches IPv6 hosts. */
+  readonly ownAddresses: ReadonlySet<string>;
+  readonly useIpv6: boolean;
+  /** Says which special-use block a stranger's address is in, or undefined if mail may go there. */
+  readonly forbiddenAddress: (address: string) => string | undefined;
+}
+
+export interface DeliveryIo {
+  rules(): DeliveryRules;
+  readonly store: QueueStore;
+  readonly lookup: DnsLookup;
+  readonly findConfiguredHost: FindConfiguredHost;
+  readonly open: OpenSession;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly emit: EmitEvent;
+}
+
+/** A lease outlasts the longest attempt: eight hosts with four addresses, each silent for its five minutes. */
+const LEASE_MS = 12 * 3_600_000;
+/** An entry that met a host with all connections taken is tried again at once so many times before it is deferred. */
+const CROWDED_RETRIES = 3;
+/** When the database could not take an outcome, delivery pauses so long. */
+const STORAGE_PAUSE = 5000;
+
+export class DeliveryWorker {
+  readonly #io: DeliveryIo;
+  readonly #dispatcher: Dispatcher;
+  readonly #pool: ConnectionPool;
+  readonly #refill: Refill;
+  readonly #running = new Set<Promise<void>>();
+  readonly #crowded = new WeakMap<LeasedEntry, number>();
+  readonly #sessions = new Set<Session>();
+  #stopping = false;
+  #pausedUntil = 0;
+  readonly #enqueueOptions: EnqueueOptions;
+
+  constructor(io: DeliveryIo) {
+    this.#io = io;
+    this.#dispatcher = new Dispatcher(() => {
+      const { concurrency, retry } = io.rules().delivery;
+      return { ...concurrency, downFirst: retry.destinationDown, downLongest: retry.longest };
+    });
+    this.#pool = new ConnectionPool(
+      io.open,
+      () => {
+        const { concurrency, timeouts } = io.rules().delivery;
+        return { sockets: concurrency.sockets, messagesPerConnection: concurrency.messagesPerConnection, idle: timeouts.idle };
+      },
+      io.clock,
+    );
+    const leaseUntil = () => io.clock.now() + LEASE_MS;
+    this.#refill = new Refill({
+      store: io.store,
+      dispatcher: this.#dispatcher,
+      clock: io.clock,
+      random: io.random,
+      leaseUntil,
+      offer: (entries) => this.offer(entries),
+      fault: (error) => this.#fault("refill", error),
+    });
+    this.#enqueueOptions = {
+      leaseNow: (nextHop, submitter) => this.leaseNow(nextHop, submitter),
+      get leaseUntil() {
+        return leaseUntil();
+      },
+    };
+  }
+
+  /** How freshly enqueued messages go on: handed over at once where there is room. */
+  get enqueueOptions(): EnqueueOptions {
+    return this.#enqueueOptions;
+  }
+
+  leaseNow(nextHop: NextHop, submitter: Submitter): boolean {
+    if (!this.#stopping && this.#dispatcher.hasRoomFor(nextHop, submitter, this.#io.clock.now()) && !this.#refill.hasLeft(nextHop)) return true;
+    this.#refill.noteLeft(nextHop);
+    return false;
+  }
+
+  /** Looks at what the database holds and begins. */
+  start(): void {
+    this.#refill.lookAt(this.#io.clock.now());
+  }
+
+  /** Takes entries that were leased for this worker. */
+  offer(entries: readonly LeasedEntry[]): void {
+    for (const entry of entries) this.#dispatcher.offer(entry);
+    if (this.#stopping) void this.#giveBack(this.#dispatcher.withdrawAll());
+    else this.#pump();
+  }
+
+  /** The operator wants these tried now, whatever their destination did lately. */
+  wake(nextHops: readonly NextHop[]): void {
+    for (const nextHop of nextHops) {
+      this.#dispatcher.destination(nextHop).forgive();
+      this.#refill.noteLeft(nextHop);
+    }
+    this.#refill.lookAt(this.#io.clock.now());
+    this.#refill.run();
+  }
+
+  /** Figures for `status` and the health check. */
+  snapshot(): { ready: number; active: number; connections: number } {
+    return { ready: this.#dispatcher.ready, active: this.#dispatcher.active, connections: this.#pool.size };
+  }
+
+  /**
+   * Starts nothing new, gives leases back, and lets attempts under way finish for `grace` ms; what is left then is cut
+   * off and waits. Returns how many were cut off.
+   */
+  async stop(grace: number): Promise<number> {
+    this.#stopping = true;
+    this.#refill.stop();
+    const givenBack = this.#giveBack(this.#dispatcher.withdrawAll());
+    const closed = this.#pool.close();
+    let cancel = () => {};
+    const timeUp = new Promise<"time-up">((resolve) => {
+      cancel = this.#io.clock.after(grace, () => resolve("time-up"));
+    });
+    const ended = await Promise.race([this.#allDone(), timeUp]);
+    cancel();
+    const leftInFlight = ended === "time-up" ? this.#dispatcher.active : 0;
+    if (leftInFlight > 0) {
+      for (const session of this.#sessions) session.destroy();
+      await Promise.race([this.#allDone(), new Promise((resolve) => this.#io.clock.after(2000, () => resolve("time-up")))]);
+    }
+    await Promise.all([givenBack, closed]);
+    return leftInFlight;
+  }
+
+  async #allDone(): Promise<"done"> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+    return "done";
+  }
+
+  #pump(): void {
+    if (this.#stopping || this.#io.clock.now() < this.#pausedUntil) return;
+    for (let job = this.#dispatcher.next(); job !== undefined; job = this.#dispatcher.next()) this.#begin(job);
+  }
+
+  #begin(job: Job): void {
+    const run = this.#run(job).catch((error: unknown) => this.#fault("delivery", error));
+    this.#running.add(run);
+    void run.finally(() => this.#running.delete(run));
+  }
+
+  async #run(job: Job): Promise<void> {
+    const { entry } = job;
+    const rules = this.#io.rules();
+    let contact: Contact = { kind: "nothing-learnt" };
+    let settlement: Settlement | undefined;
+    let result: AttemptResult | undefined;
+    try {
+      const startedAt = this.#io.clock.now();
+      const plan = await this.#plan(entry, rules);
+      if (plan.kind === "attempt") {
+        const connection = { open: false };
+        result = await this.#attempt(job, plan, rules, connection);
+        contact = contactOf(result, connection.open);
+        if (contact.kind === "unusable" && this.#isCrowded(job)) {
+          this.#finish(job, contact);
+          this.#dispatcher.offerAgain(entry);
+          this.#pump();
+          return;
+        }
+      }
+      settlement = await settle(entry, result ?? { kind: "planned", plan, startedAt, endedAt: this.#io.clock.now() }, {
+        now: this.#io.clock.now(),
+        random: this.#io.random,
+        rules,
+        newQueueId: () => this.#io.store.newQueueId(),
+      });
+    } catch (error) {
+      // Our own fault, or a body that could not be read: the entry is given back and tried later, never lost.
+      this.#finish(job, { kind: "nothing-learnt" });
+      this.#fault(`attempt of ${entry.message.id}`, error);
+      await this.#io.store.releaseLeases([entry.lease], this.#io.clock.now() + 60_000);
+      return;
+    }
+    this.#finish(job, contact);
+    this.#pump();
+    await this.#save(entry, settlement, result);
+  }
+
+  async #plan(entry: LeasedEntry, rules: DeliveryRules): Promise<DeliveryPlan> {
+    const route = findRoute(entry.nextHop, rules.delivery);
+    const facts = await gatherFacts(entry.nextHop, route, this.#io);
+    return planDelivery(facts, rules, this.#io.random);
+  }
+
+  async #attempt(job: Job, plan: DeliveryPlan & { kind: "attempt" }, rules: DeliveryRules, connection: { open: boolean }): Promise<AttemptResult> {
+    let connected = false;
+    try {
+      return await attemptDelivery(job.entry, plan, {
+        rules,
+        clock: this.#io.clock,
+        findAddresses: (host: PlannedHost) => findHostAddresses(host, rules, this.#io),
+        acquire: async (target: SessionTarget, freshOnly: boolean): Promise<Acquired> => {
+          const acquired = await this.#pool.acquire(target, freshOnly);
+          if (acquired.kind === "open") {
+            this.#sessions.add(acquired.session);
+            connection.open = true;
+            if (!connected) {
+              connected = true;
+              this.#dispatcher.noteConnected(job, true);
+            }
+          }
+          return acquired;
+        },
+        release: (session: Session) => {
+          this.#sessions.delete(session);
+          this.#pool.release(session);
+        },
+      });
+    } finally {
+      if (connected) this.#dispatcher.noteConnected(job, false);
+    }
+  }
+
+  /** True if others have connections there just now, so that this entry only came when all were taken. */
+  #isCrowded(job: Job): boolean {
+    if (job.destination.connected === 0 || this.#stopping) return false;
+    const before = this.#crowded.get(job.entry) ?? 0;
+    this.#crowded.set(job.entry, before + 1);
+    return before < CROWDED_RETRIES;
+  }
+
+  #finish(job: Job, contact: Contact): void {
+    const { destination } = job;
+    const change = this.#dispatcher.finished(job, contact, this.#io.clock.now());
+    if (change === "came-up") this.#io.emit({ kind: "destination-up", nextHop: destination.nextHop });
+    if (change === "went-down") void this.#putAside(destination.nextHop).catch((error: unknown) => this.#fault("postponing", error));
+    else if (this.#refill.hasLeft(destination.nextHop) && this.#dispatcher.readyOf(destination.nextHop) < READY_LIMITS.perLane / 2) this.#refill.run();
+  }
+
+  /** Everything for a destination that went down goes back to the database and waits there. */
+  async #putAside(nextHop: NextHop): Promise<void> {
+    const destination = this.#dispatcher.destination(nextHop);
+    const { downUntil, lastProblem } = destination;
+    await this.#giveBack(this.#dispatcher.withdraw(nextHop));
+    if (lastProblem === undefined) return;
+    const postponed = await this.#io.store.postponeDestination(nextHop, downUntil, downUntil + 10_000, lastProblem);
+    this.#refill.lookAt(downUntil);
+    this.#io.emit({ kind: "destination-down", nextHop, until: downUntil, reason: lastProblem.type, detail: lastProblem.detail, postponed });
+  }
+
+  async #giveBack(entries: readonly LeasedEntry[]): Promise<void> {
+    if (entries.length === 0) return;
+    await this.#io.store.releaseLeases(
+      entries.map(({ lease }) => lease),
+      this.#io.clock.now(),
+    );
+  }
+
+  async #save(entry: LeasedEntry, settlement: Settlement, result: AttemptResult | undefined): Promise<void> {
+    try {
+      const leased = await this.#io.store.saveSettlement(entry.lease, settlement, this.#enqueueOptions);
+      if (leased === "lease-lost") {
+        this.#fault("settling", new Error(`the lease of ${entry.message.id} for ${entry.nextHop} was lost before its attempt settled`));
+        return;
+      }
+      for (const event of eventsOf(entry, settlement, result)) this.#io.emit(event);
+      if (settlement.nextAttempt !== undefined) this.#refill.lookAt(settlement.nextAttempt);
+      if (leased.length > 0) this.offer(leased);
+    } catch (error) {
+      // The outcome could not be kept. The lease keeps the entry from being tried again until a restart or its end;
+      // going on would only make more of these, so delivery pauses while the store is in trouble.
+      this.#pausedUntil = this.#io.clock.now() + STORAGE_PAUSE;
+      this.#io.clock.after(STORAGE_PAUSE, () => this.#pump());
+      this.#fault("settling", error);
+      this.#io.clock.after(STORAGE_PAUSE, () => {
+        const again = this.#save(entry, settlement, result);
+        this.#running.add(again);
+        void again.finally(() => this.#running.delete(again));
+      });
+    }
+  }
+
+  #fault(where: string, error: unknown): void {
+    this.#io.emit({ kind: "fault", where, error: error instanceof Error ? error : new Error(String(error)) });
+  }
+}
+
+/** What an attempt says of the destination as a whole. */
+function contactOf(result: AttemptResult, connected: boolean): Contact {
+  if (connected) return { kind: "usable" };
+  const problem = result.hosts.findLast((host) => host.problem !== undefined)?.problem;
+  return problem === undefined || problem.type === "dns-failure" ? { kind: "nothing-learnt" } : { kind: "unusable", problem };
+}
