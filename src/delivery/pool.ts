@@ -28,7 +28,7 @@ function wayOf(target: SessionTarget): string {
 }
 
 /** True if what the open connection proved is at least what the new message demands. */
-export function maySession(session: Session, target: SessionTarget): boolean {
+export function mayServe(session: Session, target: SessionTarget): boolean {
   if (!meetsRequirement(session.tls, target.requirement)) return false;
   if (session.target.roots !== target.roots || session.target.login?.password !== target.login?.password) return false;
   if (target.requirement.atLeast !== "authenticated") return true;
@@ -107,7 +107,7 @@ export class ConnectionPool {
     // The one used last is the least likely to have been closed by the other side.
     for (let index = idle.length - 1; index >= 0; index--) {
       const { session } = idle[index] as Idle;
-      if (session.usable && !maySession(session, target)) continue;
+      if (session.usable && !mayServe(session, target)) continue;
       idle.splice(index, 1);
       this.#idleCount -= 1;
       if (idle.length === 0) this.#idle.delete(way);
