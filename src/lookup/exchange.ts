@@ -1,0 +1,150 @@
+/**
+ * One question to one resolver (RFC 1035 §4.2, RFC 7766): over UDP from a fresh socket, over TCP if the answer was
+ * truncated. Out comes the response that answers this very query, or the reason there is none. Packets that do not
+ * fit are passed over until the deadline, so that the first forgery does not decide (RFC 5452 §9). Which resolver is
+ * asked next, and what the response means, is lookup/dns.ts.
+ */
+import { createSocket } from "node:dgram";
+import { connect, isIPv6 } from "node:net";
+import type { Clock } from "../clock.ts";
+import { cleanText } from "../mail/reply.ts";
+import type { LookupFailure } from "../policy/facts.ts";
+import { describeServer, type ServerAddress } from "./resolver-settings.ts";
+import { answersQuery, type DnsResponse, decodeResponse, encodeQuery, type RecordType } from "./wire.ts";
+
+export interface Question {
+  readonly name: Buffer;
+  readonly type: number;
+  readonly typeName: RecordType;
+}
+
+export interface ExchangeIo {
+  readonly clock: Clock;
+  /** Milliseconds for one try, both transports together. */
+  readonly timeout: number;
+  /** 16 unpredictable bits (RFC 5452 §9.2). */
+  readonly randomId: () => number;
+  /** Gains a function that ends this exchange early, while it lasts. */
+  readonly open: Set<() => void>;
+}
+
+export type ExchangeResult = { readonly kind: "response"; readonly response: DnsResponse } | LookupFailure;
+
+const FORMERR = 1;
+const NOTIMP = 4;
+const BADVERS = 16;
+
+export async function exchange(server: ServerAddress, question: Question, io: ExchangeIo): Promise<ExchangeResult> {
+  const until = io.clock.monotonic() + io.timeout;
+  const first = await ask(server, question, true, until, io);
+  // A server from before EDNS cannot read the question (RFC 6891 §7); without it there is no DO, and AD still asks.
+  if (first.kind === "response" && [FORMERR, NOTIMP, BADVERS].includes(first.response.rcode)) return ask(server, question, false, until, io);
+  return first;
+}
+
+async function ask(server: ServerAddress, question: Question, edns: boolean, until: number, io: ExchangeIo): Promise<ExchangeResult> {
+  const query = encodeQuery(io.randomId(), question.name, question.type, edns);
+  const questionEnd = 12 + question.name.length + 4;
+  const overUdp = await askOverUdp(server, query, questionEnd, until, io);
+  if (!Buffer.isBuffer(overUdp)) return overUdp;
+  // TC: whatever came along is incomplete and must not be used (RFC 2181 §9).
+  if (((overUdp[2] ?? 0) & 0x02) === 0) return decoded(server, overUdp, question);
+  const overTcp = await askOverTcp(server, query, questionEnd, until, io);
+  if (!Buffer.isBuffer(overTcp)) return overTcp;
+  if (((overTcp[2] ?? 0) & 0x02) !== 0) return failed("malformed", server, "gave a truncated answer over TCP");
+  return decoded(server, overTcp, question);
+}
+
+function decoded(server: ServerAddress, message: Buffer, question: Question): ExchangeResult {
+  const response = decodeResponse(message, question.type, question.typeName);
+  return response.ok ? { kind: "response", response: response.value } : failed("malformed", server, `gave an answer that cannot be read: ${response.error}`);
+}
+
+function failed(reason: LookupFailure["reason"], server: ServerAddress, what: string): LookupFailure {
+  return { kind: "failed", reason, detail: `resolver ${describeServer(server)} ${what}` };
+}
+
+function errorText(error: Error): string {
+  return cleanText("code" in error ? String(error.code) : error.message, 100);
+}
+
+type Raw = Buffer | LookupFailure;
+
+/**
+ * A fresh connected socket a query: the kernel picks the port at random, and drops what does not come from the
+ * resolver's own address and port (RFC 5452 §9.2).
+ */
+function askOverUdp(server: ServerAddress, query: Buffer, questionEnd: number, until: number, io: ExchangeIo): Promise<Raw> {
+  return new Promise((resolve) => {
+    const socket = createSocket(isIPv6(server.address) ? "udp6" : "udp4");
+    let strangers = 0;
+    let done = false;
+    const finish = (result: Raw): void => {
+      if (done) return;
+      done = true;
+      cancelTimer();
+      io.open.delete(abandon);
+      socket.close();
+      resolve(result);
+    };
+    const abandon = (): void => finish(failed("unreachable", server, "was not waited for: the relay stops"));
+    const cancelTimer = io.clock.after(Math.max(0, until - io.clock.monotonic()), () =>
+      finish(failed("timeout", server, strangers === 0 ? "did not answer in time" : `did not answer in time; ${strangers} packets that did not fit the question were passed over`)),
+    );
+    io.open.add(abandon);
+    // ICMP's "port unreachable" arrives as an error of the connected socket: nobody listens there.
+    const fail = (error: Error): void => finish(failed("unreachable", server, `cannot be reached (${errorText(error)})`));
+    socket.on("error", fail);
+    socket.on("message", (message: Buffer) => {
+      if (answersQuery(query, questionEnd, message)) finish(message);
+      else strangers++;
+    });
+    socket.connect(server.port, server.address, (error?: Error) => {
+      if (done) return;
+      if (error) return fail(error);
+      socket.send(query, (sendError) => {
+        if (sendError !== null) fail(sendError);
+      });
+    });
+  });
+}
+
+/** RFC 7766: a two-octet length, then the message, in however many pieces they come. */
+function askOverTcp(server: ServerAddress, query: Buffer, questionEnd: number, until: number, io: ExchangeIo): Promise<Raw> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: server.address, port: server.port, noDelay: true });
+    const chunks: Buffer[] = [];
+    let received = 0;
+    let done = false;
+    const finish = (result: Raw): void => {
+      if (done) return;
+      done = true;
+      cancelTimer();
+      io.open.delete(abandon);
+      socket.destroy();
+      resolve(result);
+    };
+    const abandon = (): void => finish(failed("unreachable", server, "was not waited for: the relay stops"));
+    const cancelTimer = io.clock.after(Math.max(0, until - io.clock.monotonic()), () => finish(failed("timeout", server, "truncated its answer and did not answer over TCP in time")));
+    io.open.add(abandon);
+    socket.on("error", (error) => finish(failed("unreachable", server, `truncated its answer and cannot be reached over TCP (${errorText(error)})`)));
+    socket.on("close", () => finish(failed("malformed", server, "truncated its answer and closed the TCP connection without one")));
+    socket.on("connect", () => {
+      const framed = Buffer.allocUnsafe(query.length + 2);
+      framed.writeUInt16BE(query.length);
+      query.copy(framed, 2);
+      socket.write(framed);
+    });
+    socket.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      received += chunk.length;
+      if (received < 2) return;
+      if (chunks.length > 1 && (chunks[0]?.length ?? 0) < 2) chunks.splice(0, chunks.length, Buffer.concat(chunks));
+      // Bounded by the length's own two octets; a chunk beyond it is dropped with the connection.
+      const wanted = (chunks[0]?.readUInt16BE(0) ?? 0) + 2;
+      if (received < wanted) return;
+      const message = Buffer.concat(chunks).subarray(2, wanted);
+      finish(answersQuery(query, questionEnd, message) ? message : failed("malformed", server, "answered another question over TCP"));
+    });
+  });
+}
