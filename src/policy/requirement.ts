@@ -2,6 +2,7 @@
  * What must be true of a connection before the envelope may be said, and who demands it. Published policy (MTA-STS,
  * DANE) raises these demands later; today the operator's floor is the first and only source.
  */
+import { type NextHop, parseDomain } from "../mail/domain.ts";
 import type { TlsOutcome } from "./outcome.ts";
 
 /** The scale "is this the right peer on the wire?", lowest first. */
@@ -44,4 +45,72 @@ export function higherLevel(a: ChannelLevel, b: ChannelLevel): ChannelLevel {
 /** True if what the channel is reaches what is demanded. */
 export function meetsRequirement(outcome: TlsOutcome, requirement: TlsRequirement): boolean {
   return CHANNEL_LEVELS.indexOf(outcome.kind) >= CHANNEL_LEVELS.indexOf(requirement.atLeast);
+}
+
+/** What the operator asks of hosts that publish nothing: `tls.floor` and `tls.domains`. */
+export interface FloorSettings {
+  readonly floor: TlsFloor;
+  /** `example.org`, `.example.org` for its subdomains, or an address literal. */
+  readonly domains: Readonly<Record<string, { readonly floor: TlsFloor }>>;
+}
+
+export interface FloorDemand {
+  readonly floor: TlsFloor;
+  readonly because: Because;
+}
+
+const OF_RELAY = "tls.floor of this relay";
+
+// Compiled once for each configuration: floors are asked for with every attempt, and change only with a reload.
+const compiledFloors = new WeakMap<FloorSettings["domains"], ReadonlyMap<string, FloorDemand>>();
+
+/** The floor for mail to this next hop: its own, else that of the nearest `.parent`, else the relay's. */
+export function findFloor(nextHop: NextHop, settings: FloorSettings): FloorDemand {
+  const floors = floorsOf(settings.domains);
+  const found = floors.size === 0 ? undefined : findByDomain(nextHop, floors);
+  return found ?? { floor: settings.floor, because: { source: "floor", text: OF_RELAY } };
+}
+
+function floorsOf(domains: FloorSettings["domains"]): ReadonlyMap<string, FloorDemand> {
+  let floors = compiledFloors.get(domains);
+  if (floors === undefined) {
+    floors = new Map(
+      Object.entries(domains).map(([pattern, { floor }]) => [
+        canonicalPattern(pattern),
+        { floor, because: { source: "domain-floor", text: `tls.domains: ${pattern}` } },
+      ]),
+    );
+    compiledFloors.set(domains, floors);
+  }
+  return floors;
+}
+
+/** A pattern as next hops are written: A-labels in lower case, the leading dot of "its subdomains" kept. */
+export function canonicalPattern(pattern: string): string {
+  if (pattern === "*" || pattern.startsWith("[")) return pattern.toLowerCase().replace("[ipv6:", "[IPv6:");
+  const dot = pattern.startsWith(".") ? "." : "";
+  const parsed = parseDomain(pattern.slice(dot.length));
+  return parsed.ok ? dot + parsed.value : pattern.toLowerCase();
+}
+
+/** The most specific entry: the name itself, then `.parent` from the longest to the shortest. */
+export function findByDomain<T>(nextHop: NextHop, entries: ReadonlyMap<string, T>): T | undefined {
+  const exact = entries.get(nextHop);
+  if (exact !== undefined || nextHop.startsWith("[")) return exact;
+  for (let dot = nextHop.indexOf("."); dot !== -1; dot = nextHop.indexOf(".", dot + 1)) {
+    const found = entries.get(nextHop.slice(dot));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** The demand on one host. Without a floor that asks for proof its certificate is verified all the same, for the record. */
+export function requirementFor(demand: FloorDemand, referenceIdentifiers: readonly string[]): TlsRequirement {
+  const { because } = demand;
+  return { atLeast: levelOfFloor(demand.floor), because, webpki: { referenceIdentifiers, because } };
+}
+
+/** `authenticated (tls.floor of this relay)`: the demand in the operator's own words. */
+export function describeDemand(demand: FloorDemand): string {
+  return `${demand.floor} (${demand.because.text})`;
 }

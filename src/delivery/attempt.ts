@@ -1,0 +1,389 @@
+/**
+ * One attempt: a plan and a leased entry in, what became of each recipient out. Walks hosts and addresses in order (RFC 5321
+ * §5.1) for the recipients that are still undecided, and stops when nobody is, or when a host may hold the message. Talking
+ * is delivery/session.ts, keeping connections delivery/pool.ts; what follows from it all is delivery/settle.ts.
+ */
+import type { Clock } from "../clock.ts";
+import { cleanText, type Reply } from "../mail/reply.ts";
+import type { HostAddress } from "../policy/facts.ts";
+import type { LeasedEntry, QueuedRecipient } from "../queue/entry.ts";
+import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
+import type { HostAddresses } from "./gather.ts";
+import { type DeliveryPlan, loopProblem, type PlannedHost } from "./plan.ts";
+import type { Acquired } from "./pool.ts";
+import { inClass, mayBeFinal, problem, tellingness } from "./problems.ts";
+import { ourHostName } from "./relay-name.ts";
+import type { RecipientReport, Session, SessionTarget, TransactionReport } from "./session.ts";
+
+export interface AttemptRules {
+  readonly delivery: {
+    readonly addressesPerHost: number;
+    readonly hostsPerAttempt: number;
+    readonly sourceAddress4?: string | undefined;
+    readonly sourceAddress6?: string | undefined;
+    readonly concurrency: { readonly recipientsPerTransaction: number };
+  };
+  readonly mailname: string | undefined;
+  readonly ownAddresses: ReadonlySet<string>;
+  /** Trust anchors (PEM) of a `rootsFile`; undefined if it could not be read. */
+  readonly rootsOf?: (file: string) => string | undefined;
+}
+
+export interface AttemptIo {
+  readonly rules: AttemptRules;
+  readonly clock: Clock;
+  findAddresses(host: PlannedHost): Promise<HostAddresses>;
+  /** An open connection, kept or new; `freshOnly` asks for a new one. */
+  acquire(target: SessionTarget, freshOnly: boolean): Promise<Acquired>;
+  /** Every acquired session comes back exactly once, usable or not. */
+  release(session: Session): void;
+  /** No further host is asked once it is aborted. */
+  readonly stop?: AbortSignal;
+}
+
+/** The attempt's last word on one recipient; `at` is the host it came from. */
+export type RecipientJudgement =
+  | { readonly kind: "delivered"; readonly reply: Reply; readonly at: HostReport }
+  | { readonly kind: "failed" | "waiting"; readonly problem: DeliveryProblem; readonly at?: HostReport };
+
+export interface AttemptResult {
+  readonly kind: "attempted";
+  readonly demanded: string;
+  readonly startedAt: number;
+  readonly endedAt: number;
+  readonly hosts: readonly HostReport[];
+  /** One for each recipient of the entry, in its order. */
+  readonly recipients: readonly { readonly recipientId: number; readonly report: RecipientJudgement }[];
+  /** The text was sent in full and its reply is missing: that host may deliver the message. */
+  readonly mayHoldMessage: boolean;
+  /** Some host gave a greeting: the destination is alive. */
+  readonly answered: boolean;
+  /** The hosts' names came from DNS that nobody has proved. */
+  readonly mxUnproven: boolean;
+  /** Milliseconds spent on look-ups and connections, and on transactions. */
+  readonly phases: { readonly connecting: number; readonly talking: number };
+  /** A fault of our own that ended the attempt after some recipient was decided. */
+  readonly fault?: Error;
+}
+
+export async function attemptDelivery(entry: LeasedEntry, plan: DeliveryPlan & { kind: "attempt" }, io: AttemptIo): Promise<AttemptResult> {
+  const walk = new Walk(entry, plan, io);
+  await walk.run();
+  return walk.result();
+}
+
+/** What was met at a host on behalf of a recipient that stayed undecided; `rank` is how far that host came. */
+interface Sighting {
+  readonly problem: DeliveryProblem;
+  readonly at: HostReport;
+  readonly rank: number;
+}
+
+interface Undecided {
+  readonly recipient: QueuedRecipient;
+  judgement?: RecipientJudgement;
+  /** The most telling sightings so far: one temporary is enough to wait. */
+  temporary?: Sighting;
+  permanent?: Sighting;
+}
+
+type Conversation =
+  | "ended"
+  /** A kept connection had died meanwhile; nothing was said to this host yet. */
+  | "stale"
+  /** The connection is over, recipients are left that this host has not been asked about. */
+  | "more";
+
+class Walk {
+  readonly #entry: LeasedEntry;
+  readonly #plan: DeliveryPlan & { kind: "attempt" };
+  readonly #io: AttemptIo;
+  readonly #startedAt: number;
+  readonly #recipients: readonly Undecided[];
+  readonly #hosts: HostReport[];
+  /** Recipients without a judgement. */
+  #open: number;
+  /** Those not yet spoken of to the host whose turn it is. */
+  #pending: Undecided[] = [];
+  /** True while nothing was left out that could still have taken the message. */
+  #exhaustive = true;
+  #mayHoldMessage = false;
+  #answered = false;
+  #connecting = 0;
+  #talking = 0;
+  #fault: Error | undefined;
+
+  constructor(entry: LeasedEntry, plan: DeliveryPlan & { kind: "attempt" }, io: AttemptIo) {
+    this.#entry = entry;
+    this.#plan = plan;
+    this.#io = io;
+    this.#startedAt = io.clock.now();
+    this.#recipients = entry.recipients.map((recipient) => ({ recipient }));
+    this.#open = entry.recipients.length;
+    this.#hosts = plan.skipped === undefined ? [] : [...plan.skipped];
+  }
+
+  async run(): Promise<void> {
+    try {
+      await this.#walk();
+    } catch (error) {
+      // What some recipients have been told is kept, else they would get the message again; without such, nothing is lost.
+      if (this.#open === this.#recipients.length) throw error;
+      this.#fault = error instanceof Error ? error : new Error(String(error));
+      this.#exhaustive = false;
+    }
+  }
+
+  async #walk(): Promise<void> {
+    const { hosts } = this.#plan;
+    const { hostsPerAttempt } = this.#io.rules.delivery;
+    for (let index = 0; index < hosts.length; index++) {
+      const host = hosts[index] as PlannedHost;
+      if (index >= hostsPerAttempt || this.#io.stop?.aborted === true) {
+        this.#exhaustive = false;
+        return;
+      }
+      const started = this.#io.clock.monotonic();
+      const found = await this.#io.findAddresses(host);
+      this.#connecting += this.#io.clock.monotonic() - started;
+      switch (found.kind) {
+        case "addresses":
+          await this.#tryHost(host, found.addresses);
+          break;
+        case "unusable":
+          this.#skip(host, found.problem, found.permanent);
+          break;
+        case "ourselves": {
+          // RFC 5321 §5.1: this host and all that are no better go. Those before it have had their say.
+          const first = index === 0;
+          const detail = `${host.host} is this relay (${found.address})`;
+          const loop = first ? loopProblem(this.#entry.nextHop, `${host.host} at ${found.address}`) : problem("loop", "receiver", detail, { host: host.host });
+          const report: HostReport = { host: host.host, address: found.address, port: host.port, step: "skipped", problem: loop };
+          this.#hosts.push(report);
+          if (first) this.#noteAll(loop, report, "skipped", true);
+          return;
+        }
+      }
+      if (this.#open === 0 || this.#mayHoldMessage) return;
+    }
+  }
+
+  #skip(host: PlannedHost, found: DeliveryProblem, permanent: boolean): void {
+    const report: HostReport = { host: host.host, ...(host.address !== undefined && { address: host.address }), port: host.port, step: "skipped", problem: found };
+    this.#hosts.push(report);
+    this.#noteAll(found, report, "skipped", permanent);
+  }
+
+  /** Each address until one gives a usable connection (RFC 5321 §5.1). A host that has spoken has spoken for all of them. */
+  async #tryHost(host: PlannedHost, addresses: readonly HostAddress[]): Promise<void> {
+    this.#pending = this.#recipients.filter(({ judgement }) => judgement === undefined);
+    const limit = Math.min(addresses.length, this.#io.rules.delivery.addressesPerHost);
+    for (let index = 0; index < limit; index++) {
+      if (index > 0 && this.#io.stop?.aborted === true) {
+        this.#exhaustive = false;
+        return;
+      }
+      if (await this.#tryAddress(host, addresses[index] as HostAddress)) return;
+    }
+  }
+
+  /** True once a transaction was tried there, whatever came of it. */
+  async #tryAddress(host: PlannedHost, { address, family }: HostAddress): Promise<boolean> {
+    const target = this.#targetOf(host, address, family);
+    if (target === undefined) {
+      const detail = `the trust anchors in ${host.rootsFile} could not be read`;
+      this.#skip(host, problem("not-configured", "you", detail, { host: host.host }), false);
+      return true;
+    }
+    let spoken = false;
+    for (let freshOnly = false; ; freshOnly = true) {
+      const started = this.#io.clock.monotonic();
+      const acquired = await this.#io.acquire(target, freshOnly);
+      this.#connecting += this.#io.clock.monotonic() - started;
+      if (acquired.kind === "failed") {
+        const { step, tls, problem: found, permanent, answered } = acquired;
+        this.#answered ||= answered;
+        const report: HostReport = { host: host.host, address, port: host.port, step, problem: found, ...(tls !== undefined && { tls }) };
+        this.#hosts.push(report);
+        this.#noteAll(found, report, step, permanent);
+        return spoken;
+      }
+      this.#answered = true;
+      // Only the first connection may be blamed on its age; a fresh one that dies is the host's doing.
+      const conversation = await this.#converse(acquired.session, host, acquired.reused && !freshOnly);
+      if (conversation === "ended") return true;
+      spoken ||= conversation === "more";
+    }
+  }
+
+  /** Transactions on one connection until nobody is left to ask it about. */
+  async #converse(session: Session, { host, port }: PlannedHost, maybeStale: boolean): Promise<Conversation> {
+    const report: { -readonly [K in keyof HostReport]: HostReport[K] } = { host, address: session.target.address, port, step: "mail", tls: session.tls };
+    if (session.served > 0) report.reused = true;
+    const most = this.#io.rules.delivery.concurrency.recipientsPerTransaction;
+    for (let first = true; ; first = false) {
+      const pending = this.#pending;
+      const batch = pending.length <= most ? pending : pending.slice(0, most);
+      const transaction = await this.#transact(session, batch);
+      if (first && maybeStale && isStale(transaction, session)) {
+        this.#io.release(session);
+        return "stale";
+      }
+      if (first) this.#hosts.push(report);
+      if (first || tellingness(transaction.step) > tellingness(report.step)) report.step = transaction.step;
+      const openBefore = this.#open;
+      const portion = this.#judge(batch, transaction, report);
+      this.#pending = batch === pending ? portion : [...portion, ...pending.slice(most)];
+      if (transaction.mayHoldMessage) {
+        // RFC 5321 §4.5.3.2.6: this host may deliver it, so no other may get it now, for anybody.
+        this.#mayHoldMessage = true;
+        this.#exhaustive = false;
+        this.#noteAll(problemOf(transaction), report, "skipped", false);
+      }
+      if (this.#pending.length > 0 && session.usable && !this.#mayHoldMessage) continue;
+      this.#io.release(session);
+      if (this.#pending.length === 0 || this.#mayHoldMessage) return "ended";
+      if (this.#open < openBefore) return "more";
+      const found = problemOf(transaction);
+      for (const undecided of this.#pending) note(undecided, found, report, tellingness(transaction.step), false);
+      return "ended";
+    }
+  }
+
+  async #transact(session: Session, batch: readonly Undecided[]): Promise<TransactionReport> {
+    const { message, body } = this.#entry;
+    const started = this.#io.clock.monotonic();
+    try {
+      return await session.deliver({
+        sender: message.sender,
+        recipients: batch.map(({ recipient }) => recipient),
+        needs: message.needs,
+        body,
+        ...(message.returnContent !== undefined && { returnContent: message.returnContent }),
+        ...(message.envelopeId !== undefined && { envelopeId: message.envelopeId }),
+      });
+    } catch (error) {
+      this.#io.release(session);
+      throw error;
+    } finally {
+      this.#talking += this.#io.clock.monotonic() - started;
+    }
+  }
+
+  /** Takes down what a transaction decided. Returns those whom the host wants in a next one (RFC 5321 §4.5.3.1.10). */
+  #judge(batch: readonly Undecided[], { recipients, step }: TransactionReport, at: { -readonly [K in keyof HostReport]: HostReport[K] }): Undecided[] {
+    const portion: Undecided[] = [];
+    for (let index = 0; index < batch.length; index++) {
+      const undecided = batch[index] as Undecided;
+      const said = recipients[index] as RecipientReport;
+      if (said.kind !== "delivered") at.problem ??= said.problem;
+      switch (said.kind) {
+        case "delivered":
+          this.#decide(undecided, { kind: "delivered", reply: said.reply, at });
+          break;
+        case "failed":
+          // 5yz is final; nobody else is asked (RFC 5321 §4.2.1). Trouble with TLS never is, whoever reports it so.
+          if (mayBeFinal(said.problem)) this.#decide(undecided, { kind: "failed", problem: inClass(said.problem, "5"), at });
+          else note(undecided, said.problem, at, tellingness(step), false);
+          break;
+        case "later":
+          if (said.portion === true) portion.push(undecided);
+          else this.#decide(undecided, { kind: "waiting", problem: inClass(said.problem, "4"), at });
+          break;
+        case "elsewhere":
+          note(undecided, said.problem, at, tellingness(step), said.permanent);
+          break;
+      }
+    }
+    // A portion is what is left after others were taken. A host that takes nobody would be asked for ever.
+    if (portion.length < batch.length) return portion;
+    const found = inClass(problemOf({ recipients }), "4");
+    for (const undecided of portion) this.#decide(undecided, { kind: "waiting", problem: found, at });
+    return [];
+  }
+
+  #decide(undecided: Undecided, judgement: RecipientJudgement): void {
+    undecided.judgement = judgement;
+    this.#open -= 1;
+  }
+
+  #noteAll(found: DeliveryProblem, at: HostReport, step: HostReport["step"], permanent: boolean): void {
+    const rank = tellingness(step);
+    for (const undecided of this.#recipients) if (undecided.judgement === undefined) note(undecided, found, at, rank, permanent);
+  }
+
+  #targetOf(host: PlannedHost, address: string, family: 4 | 6): SessionTarget | undefined {
+    const { rules } = this.#io;
+    const localAddress = family === 6 ? rules.delivery.sourceAddress6 : rules.delivery.sourceAddress4;
+    const roots = host.rootsFile === undefined ? undefined : rules.rootsOf?.(host.rootsFile);
+    // Falling back to other anchors would trust whom the operator did not name.
+    if (host.rootsFile !== undefined && roots === undefined) return undefined;
+    return {
+      host: host.host,
+      address,
+      port: host.port,
+      ehloName: rules.mailname ?? ourHostName(rules, family),
+      requirement: host.requirement,
+      tls: host.tls,
+      ...(localAddress !== undefined && { localAddress }),
+      ...(host.serverName !== undefined && { serverName: host.serverName }),
+      ...(roots !== undefined && { roots }),
+      ...(host.login !== undefined && { login: host.login }),
+    };
+  }
+
+  result(): AttemptResult {
+    const [firstHost] = this.#plan.hosts;
+    return {
+      kind: "attempted",
+      demanded: this.#plan.demanded,
+      startedAt: this.#startedAt,
+      endedAt: this.#io.clock.now(),
+      hosts: this.#hosts,
+      recipients: this.#recipients.map((undecided) => ({ recipientId: undecided.recipient.recipientId, report: undecided.judgement ?? this.#lastWord(undecided) })),
+      mayHoldMessage: this.#mayHoldMessage,
+      answered: this.#answered,
+      mxUnproven: firstHost !== undefined && !firstHost.configured && firstHost.address === undefined,
+      phases: { connecting: this.#connecting, talking: this.#talking },
+      ...(this.#fault !== undefined && { fault: this.#fault }),
+    };
+  }
+
+  /** Nobody took the message for this recipient: it fails only if every host of the domain said so for good. */
+  #lastWord({ temporary, permanent }: Undecided): RecipientJudgement {
+    if (this.#fault !== undefined) {
+      const detail = `this relay could not go on: ${cleanText(this.#fault.message, 200)}`;
+      return { kind: "waiting", problem: problem("connection-lost", "you", detail, { status: "4.3.0" }) };
+    }
+    if (temporary === undefined && permanent !== undefined && this.#exhaustive) {
+      return { kind: "failed", problem: inClass(permanent.problem, "5"), at: permanent.at };
+    }
+    const sighting = temporary ?? permanent;
+    if (sighting !== undefined) return { kind: "waiting", problem: inClass(sighting.problem, "4"), at: sighting.at };
+    return { kind: "waiting", problem: problem("destination-waiting", "nobody", "this relay stopped before the message was tried", { status: "4.3.2" }) };
+  }
+}
+
+function note(undecided: Undecided, found: DeliveryProblem, at: HostReport, rank: number, permanent: boolean): void {
+  const which = permanent && mayBeFinal(found) ? "permanent" : "temporary";
+  const before = undecided[which];
+  if (before === undefined || rank > before.rank) undecided[which] = { problem: found, at, rank };
+}
+
+/** What ended a transaction for those it did not decide. */
+function problemOf({ recipients }: Pick<TransactionReport, "recipients">): DeliveryProblem {
+  let found: DeliveryProblem | undefined;
+  for (const report of recipients) {
+    if (report.kind === "later" || report.kind === "elsewhere") {
+      if (report.problem.type === "outcome-unknown") return report.problem;
+      found ??= report.problem;
+    }
+  }
+  return found ?? problem("connection-lost", "nobody", "the connection ended before these recipients were named");
+}
+
+/** A kept connection that the host had ended while it was idle: gone, or 421, before anything else was answered. */
+function isStale({ recipients, step, mayHoldMessage }: TransactionReport, session: Session): boolean {
+  if (session.usable || mayHoldMessage || step !== "mail") return false;
+  return recipients.every((report) => report.kind === "elsewhere" && (report.problem.reply === undefined ? report.problem.type === "connection-lost" : report.problem.reply.code === 421));
+}
