@@ -118,9 +118,16 @@ prompt = no
 [dn]
 CN = ${order.commonName}
 `;
-  await Promise.all([writeFile(file("config"), config), writeFile(file("index"), ""), writeFile(file("key.pem"), await makeKey(order.key))]);
+  await Promise.all([
+    writeFile(file("config"), config),
+    writeFile(file("index"), ""),
+    writeFile(file("key.pem"), await makeKey(order.key)),
+  ]);
   await run("openssl", ["req", "-new", "-config", file("config"), "-key", file("key.pem"), "-out", file("request.pem"), "-utf8"]);
-  const issuer = order.issuer === undefined ? ["-selfsign", "-keyfile", file("key.pem")] : ["-cert", order.issuer.certificateFile, "-keyfile", order.issuer.keyFile];
+  const issuer =
+    order.issuer === undefined
+      ? ["-selfsign", "-keyfile", file("key.pem")]
+      : ["-cert", order.issuer.certificateFile, "-keyfile", order.issuer.keyFile];
   await run("openssl", [
     ...["ca", "-batch", "-notext", "-utf8", "-config", file("config"), "-in", file("request.pem"), "-out", file("certificate.pem")],
     ...["-md", order.digest, "-startdate", generalizedTime(order.from), "-enddate", generalizedTime(order.to), ...issuer],

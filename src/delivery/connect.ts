@@ -1,0 +1,333 @@
+/**
+ * Opens a connection up to the point where MAIL may be said (RFC 5321 §3.1, §3.2; RFC 3207): greeting, EHLO, STARTTLS,
+ * handshake, verdict, EHLO again, login. In: a target with its requirement. Out: a session that meets it, or the failure
+ * in the words of RFC 8460. Nothing of an envelope is said here, and what was heard in clear counts for nothing inside TLS.
+ */
+import type { Socket } from "node:net";
+import type { Clock } from "../clock.ts";
+import type { DeliverySettings } from "../config/settings.ts";
+import { describeReply, type Reply } from "../mail/reply.ts";
+import type { TlsFailure, TlsOutcome } from "../policy/outcome.ts";
+import { meetsRequirement } from "../policy/requirement.ts";
+import type { DeliveryProblem } from "../queue/settlement.ts";
+import { createEvidence, judgeCertificate } from "./certificate.ts";
+import { dial } from "./dial.ts";
+import { type Extensions, findMangledStartTls, NO_EXTENSIONS, parseExtensions } from "./extensions.ts";
+import { type Handshake, handshakeFailure, shakeHands } from "./handshake.ts";
+import { logIn } from "./login.ts";
+import { problem } from "./problems.ts";
+import type { HostFailure, OpenResult, OpenSession, SessionStep, SessionTarget } from "./session.ts";
+import { SmtpSession } from "./smtp-session.ts";
+import { createContexts, isModernSuite, type Roots } from "./tls-options.ts";
+import { classOf, endsSession, lossProblem, nonsense, rejection } from "./verdicts.ts";
+import { isLoss, type Loss, Wire } from "./wire.ts";
+
+export interface ConnectorIo {
+  readonly timeouts: DeliverySettings["timeouts"];
+  /** What `loadRoots` made of `tls.roots`. */
+  readonly roots: Roots;
+  readonly clock: Clock;
+}
+
+export function createConnector(io: ConnectorIo): OpenSession {
+  const tools: Tools = { ...io, contextFor: createContexts(), evidenceOf: createEvidence() };
+  return async (target) => {
+    const first = await new Opening(target, tools, undefined).run();
+    if (first.kind !== "try-in-clear") return first;
+    // A socket on which a handshake failed cannot be used in clear any more (RFC 3207 §4.1), so this is a new one.
+    const second = await new Opening(target, tools, first.because).run();
+    if (second.kind === "try-in-clear") throw new Error(`${target.host} was tried in clear, and TLS failed there`);
+    return second;
+  };
+}
+
+interface Tools extends ConnectorIo {
+  readonly contextFor: ReturnType<typeof createContexts>;
+  readonly evidenceOf: ReturnType<typeof createEvidence>;
+}
+
+type Step<T> = { readonly kind: "done"; readonly value: T } | Ended;
+type Ended = HostFailure | { readonly kind: "try-in-clear"; readonly because: TlsFailure };
+
+const done = <T>(value: T): Step<T> => ({ kind: "done", value });
+
+/** EHLO refused in these ways may mean a host that only knows HELO (RFC 5321 §4.1.4, §3.2). */
+const HELO_MAY_DO = new Set([500, 501, 502, 504, 550]);
+
+const SWITCHED_OFF: TlsFailure = { type: "starttls-not-supported", detail: "TLS is switched off for this host", whoActs: "you" };
+
+class Opening {
+  readonly #target: SessionTarget;
+  readonly #tools: Tools;
+  /** TLS failed on an earlier connection, and clear will do. */
+  readonly #clearBecause: TlsFailure | undefined;
+  #answered = false;
+
+  constructor(target: SessionTarget, tools: Tools, clearBecause: TlsFailure | undefined) {
+    this.#target = target;
+    this.#tools = tools;
+    this.#clearBecause = clearBecause;
+  }
+
+  async run(): Promise<OpenResult | Ended> {
+    const target = this.#target;
+    const opened = target.tls === "implicit" ? await this.#openImplicit() : await this.#openClear();
+    if (opened.kind !== "done") return opened;
+    let { wire, outcome } = opened.value;
+    let extensions: Extensions | undefined;
+    if (outcome === undefined) {
+      const hello = await this.#sayHello(wire, target.requirement.atLeast === "clear");
+      if (hello.kind !== "done") return hello;
+      extensions = hello.value;
+      const secured = await this.#secure(wire, extensions);
+      if (secured.kind !== "done") return secured;
+      ({ wire, outcome } = secured.value);
+    }
+    // Inside TLS everything heard before is forgotten, and EHLO is the first thing said (RFC 3207 §4.2).
+    if (outcome.kind !== "clear") {
+      const hello = await this.#sayHello(wire, target.login === undefined, outcome);
+      if (hello.kind !== "done") return hello;
+      extensions = hello.value;
+    }
+    if (extensions === undefined) throw new Error("a connection without EHLO");
+    wire.enhancedStatusCodes = extensions.enhancedStatusCodes;
+    if (target.login !== undefined) {
+      const refused = await this.#logIn(wire, extensions, outcome, target.login);
+      if (refused !== undefined) return refused;
+    }
+    const { timeouts, clock } = this.#tools;
+    const peer = { wire, extensions, host: target.host, loggedIn: target.login !== undefined, timeouts, clock, transactionOpen: false };
+    return { kind: "open", session: new SmtpSession(target, outcome, peer) };
+  }
+
+  async #openClear(): Promise<Step<{ wire: Wire; outcome: TlsOutcome | undefined }>> {
+    const { timeouts, clock } = this.#tools;
+    const wire = await dial(this.#target, timeouts.connect, clock, (socket) => {
+      const attached = new Wire(socket, clock);
+      attached.expect(1);
+      return attached;
+    });
+    if (!(wire instanceof Wire)) return this.#fail("connect", wire);
+    const refused = await this.#readGreeting(wire);
+    return refused ?? done({ wire, outcome: undefined });
+  }
+
+  async #openImplicit(): Promise<Step<{ wire: Wire; outcome: TlsOutcome | undefined }>> {
+    const { timeouts, clock } = this.#tools;
+    const handshake = await dial(this.#target, timeouts.connect, clock, (socket) => ({ shaken: this.#shakeHands(socket, true) }));
+    if (!("shaken" in handshake)) return this.#fail("connect", handshake);
+    const secured = await this.#judge(await handshake.shaken);
+    if (secured.kind !== "done") return secured;
+    const refused = await this.#readGreeting(secured.value.wire, secured.value.outcome);
+    return refused ?? secured;
+  }
+
+  /** Nothing is said before the greeting has come (RFC 5321 §4.3.1). Undefined: it is a welcome. */
+  async #readGreeting(wire: Wire, outcome?: TlsOutcome): Promise<Ended | undefined> {
+    const greeting = await wire.read(this.#tools.timeouts.greeting, "the greeting");
+    if (isLoss(greeting)) return this.#lost("greeting", greeting, outcome);
+    this.#answered = true;
+    return classOf(greeting) === "positive" ? undefined : this.#refused("greeting", greeting, "the connection", wire, outcome);
+  }
+
+  async #sayHello(wire: Wire, heloWillDo: boolean, outcome?: TlsOutcome): Promise<Step<Extensions>> {
+    const { host, ehloName } = this.#target;
+    const { ehlo: wait } = this.#tools.timeouts;
+    wire.send(`EHLO ${ehloName}\r\n`, 1);
+    const reply = await wire.read(wait, "the reply to EHLO");
+    if (isLoss(reply)) return this.#lost("ehlo", reply, outcome);
+    if (classOf(reply) === "positive") return done(parseExtensions(reply));
+    if (!HELO_MAY_DO.has(reply.code)) return this.#refused("ehlo", reply, "EHLO", wire, outcome);
+    if (!heloWillDo) {
+      if (outcome !== undefined) return this.#refused("ehlo", reply, "EHLO", wire, outcome);
+      const detail = `${host} does not know EHLO, and so no STARTTLS: it answered ${describeReply(reply)}`;
+      return this.#unmet("starttls", { type: "starttls-not-supported", detail, whoActs: "receiver" }, wire);
+    }
+    wire.send(`HELO ${ehloName}\r\n`, 1);
+    const second = await wire.read(wait, "the reply to HELO");
+    if (isLoss(second)) return this.#lost("ehlo", second, outcome);
+    return classOf(second) === "positive" ? done(NO_EXTENSIONS) : this.#refused("ehlo", second, "HELO", wire, outcome);
+  }
+
+  /** From the first EHLO to a channel that meets the requirement. */
+  async #secure(wire: Wire, extensions: Extensions): Promise<Step<{ wire: Wire; outcome: TlsOutcome }>> {
+    const { host, tls } = this.#target;
+    if (tls === "never") return this.#stayClear(wire, SWITCHED_OFF);
+    if (this.#clearBecause !== undefined) return this.#stayClear(wire, this.#clearBecause);
+    if (!extensions.startTls) {
+      const mangled = findMangledStartTls(extensions);
+      const hint = mangled === undefined ? "" : ` (but ${mangled}: something on the way seems to overwrite it)`;
+      return this.#stayClear(wire, {
+        type: "starttls-not-supported",
+        detail: `${host} does not offer STARTTLS${hint}`,
+        whoActs: "receiver",
+      });
+    }
+    const { result, injectedOctets } = await wire.sendLastInClear("STARTTLS\r\n", this.#tools.timeouts.starttls);
+    if (isLoss(result)) {
+      return this.#tlsFailed("starttls", {
+        type: "starttls-not-supported",
+        detail: `${host} offers STARTTLS, but ${result.detail}`,
+        whoActs: "receiver",
+      });
+    }
+    if (result.code !== 220 || endsSession(result)) {
+      const failure: TlsFailure = {
+        type: "starttls-not-supported",
+        detail: `${host} answered STARTTLS with ${describeReply(result)}`,
+        whoActs: "receiver",
+      };
+      if (injectedOctets === 0 && !endsSession(result)) return this.#stayClear(wire, failure);
+      wire.destroy();
+      return this.#tlsFailed("starttls", failure);
+    }
+    if (injectedOctets > 0) {
+      // Someone on the way would have his words taken for the host's, spoken under TLS (RFC 3207 §6).
+      wire.destroy();
+      const detail = `${injectedOctets} octets in clear followed the 220 to STARTTLS: something on the way injects text (starttls-injection)`;
+      return this.#tlsFailed("starttls", { type: "validation-failure", detail, whoActs: "receiver" });
+    }
+    return await this.#judge(await this.#shakeHands(wire.release(), false));
+  }
+
+  /** Clear, in the same session, if that will do. */
+  #stayClear(wire: Wire, because: TlsFailure): Step<{ wire: Wire; outcome: TlsOutcome }> {
+    const outcome: TlsOutcome = { kind: "clear", because };
+    return meetsRequirement(outcome, this.#target.requirement) ? done({ wire, outcome }) : this.#unmet("starttls", because, wire, outcome);
+  }
+
+  #shakeHands(socket: Socket, greets: boolean): Promise<Handshake> {
+    const { roots, requirement, serverName } = this.#target;
+    const { contextFor, timeouts, clock } = this.#tools;
+    return shakeHands(socket, {
+      context: contextFor(roots ?? this.#tools.roots, requirement.atLeast),
+      ...(serverName === undefined ? {} : { serverName }),
+      wait: timeouts.handshake,
+      clock,
+      greets,
+    });
+  }
+
+  /** The verdict on what the handshake gave, before anything else is said (RFC 3207 §4.1). */
+  async #judge(handshake: Handshake): Promise<Step<{ wire: Wire; outcome: TlsOutcome }>> {
+    if (handshake.kind === "failed") return this.#tlsFailed("handshake", handshake.failure);
+    const { requirement } = this.#target;
+    const outcome = this.#outcomeOf(handshake);
+    if (outcome.kind !== "authenticated" && !meetsRequirement(outcome, requirement))
+      return this.#unmet("handshake", outcome.because, handshake.wire, outcome);
+    return done({ wire: handshake.wire, outcome });
+  }
+
+  #outcomeOf(handshake: Handshake & { kind: "secured" }): TlsOutcome & { kind: "encrypted" | "authenticated" } {
+    const { protocol, cipher, suite, serverName, chain, trusted, trustError } = handshake;
+    const verdict = judgeCertificate({
+      chain,
+      trusted,
+      ...(trustError === undefined ? {} : { trustError }),
+      referenceIdentifiers: this.#target.requirement.webpki.referenceIdentifiers,
+      now: this.#tools.clock.now(),
+    });
+    const session = { protocol, cipher, ...(serverName === undefined ? {} : { serverName }), chain: chain.map(this.#tools.evidenceOf) };
+    if (verdict.kind === "invalid")
+      return { kind: "encrypted", session: { ...session, failure: verdict.failure }, because: verdict.failure };
+    // The certificate is good, the cipher is not: such a session never counts as authenticated, whoever asked for how much.
+    if (!isModernSuite(protocol, suite)) {
+      const failure: TlsFailure = {
+        type: "validation-failure",
+        detail: `the host chose ${cipher}, which lacks forward secrecy or AEAD`,
+        whoActs: "receiver",
+      };
+      return { kind: "encrypted", session: { ...session, failure }, because: failure };
+    }
+    return { kind: "authenticated", session, referenceIdentifier: verdict.referenceIdentifier };
+  }
+
+  async #logIn(
+    wire: Wire,
+    extensions: Extensions,
+    outcome: TlsOutcome,
+    login: NonNullable<SessionTarget["login"]>,
+  ): Promise<HostFailure | undefined> {
+    const { host } = this.#target;
+    const failed = (detail: string, reply?: Reply): HostFailure => {
+      sayQuit(wire, this.#tools.timeouts.quit);
+      const found = problem("authentication-failed", "you", detail, { host });
+      return this.#fail("auth", reply === undefined ? found : { ...found, reply }, outcome);
+    };
+    if (outcome.kind !== "authenticated")
+      return failed(`the password is kept from ${host}, which is not authenticated: ${outcome.because.detail}`);
+    const result = await logIn(wire, extensions, login, this.#tools.timeouts.auth);
+    switch (result.kind) {
+      case "accepted":
+        return undefined;
+      case "refused":
+        return failed(`${host} answered the login of ${login.username} with ${describeReply(result.reply)}`, result.reply);
+      case "not-offered":
+        return failed(`${host} offers neither AUTH PLAIN nor AUTH LOGIN`);
+      case "lost":
+        return this.#fail("auth", lossProblem(result.loss, host), outcome);
+    }
+  }
+
+  /** TLS went wrong and took the connection with it: clear on a new one if that will do, else this host is out. */
+  #tlsFailed(step: SessionStep, because: TlsFailure): Ended {
+    const { requirement, tls, login } = this.#target;
+    if (requirement.atLeast === "clear" && tls === "starttls" && login === undefined) return { kind: "try-in-clear", because };
+    return this.#fail(step, this.#demandProblem(because));
+  }
+
+  /** The requirement is not met: QUIT, and nothing else is said to this host (RFC 3207 §4.1). */
+  #unmet(step: SessionStep, because: TlsFailure, wire: Wire, outcome?: TlsOutcome): HostFailure {
+    sayQuit(wire, this.#tools.timeouts.quit);
+    return this.#fail(step, this.#demandProblem(because), outcome);
+  }
+
+  #demandProblem({ type, detail, whoActs }: TlsFailure): DeliveryProblem {
+    const { host, requirement, tls } = this.#target;
+    const { atLeast, because } = requirement;
+    const demand =
+      atLeast === "clear"
+        ? tls === "implicit"
+          ? "this host is set to implicit TLS"
+          : "a login needs authenticated TLS"
+        : `${atLeast} TLS is demanded by ${because.text}`;
+    return problem(type, whoActs, `${detail}; ${demand}`, { host });
+  }
+
+  #refused(step: SessionStep, reply: Reply, to: string, wire: Wire, outcome?: TlsOutcome): HostFailure {
+    const { host } = this.#target;
+    if (endsSession(reply)) wire.close();
+    else sayQuit(wire, this.#tools.timeouts.quit);
+    const kind = classOf(reply);
+    if (kind === "intermediate") return this.#fail(step, nonsense(reply, to, host), outcome);
+    // A host that turns us away before it knows the message does not like this relay, or its address.
+    const found = rejection(reply, to, host, undefined, kind === "permanent" ? "you" : "nobody");
+    return { ...this.#fail(step, found, outcome), permanent: kind === "permanent" };
+  }
+
+  #lost(step: SessionStep, loss: Loss, outcome?: TlsOutcome): Ended {
+    // With TLS 1.3 the host may refuse the handshake after we thought it done: its alert is the first thing we read then
+    // (RFC 8446 §4.4.4). That is a failed handshake, not a lost session.
+    if (outcome !== undefined && outcome.kind !== "clear" && loss.code?.startsWith("ERR_SSL") === true) {
+      return this.#tlsFailed("handshake", handshakeFailure(loss.code, loss.detail));
+    }
+    return this.#fail(step, lossProblem(loss, this.#target.host), outcome);
+  }
+
+  #fail(step: SessionStep, found: DeliveryProblem, outcome?: TlsOutcome): HostFailure {
+    return {
+      kind: "failed",
+      step,
+      problem: found,
+      permanent: false,
+      answered: this.#answered,
+      ...(outcome === undefined ? {} : { tls: outcome }),
+    };
+  }
+}
+
+/** Says goodbye without making anybody wait for it. */
+function sayQuit(wire: Wire, wait: number): void {
+  wire.send("QUIT\r\n", 1);
+  void wire.read(wait, "the reply to QUIT").then(() => wire.close());
+}
