@@ -1,0 +1,198 @@
+/**
+ * What a reason means, who must act, and what the admin of this relay can do meanwhile: a `DeliveryProblem` in, plain
+ * words out. Pure, and the only place that holds these words; `queue why`, the JSON answers and later the page show them.
+ * Each reason has an anchor of the same name in docs/reasons.md.
+ */
+import type { DeliveryProblem, ProblemType } from "../queue/settlement.ts";
+
+export interface Advice {
+  /** One sentence without a final full stop. */
+  readonly meaning: string;
+  /** `example.org: renew the certificate on mx1.example.org`. */
+  readonly whoActs: string;
+  /** What can be done here until then: a setting or a command, with what it costs in brackets. */
+  readonly meanwhile: readonly string[];
+  /** Where the reason is explained at length. */
+  readonly docs: string;
+}
+
+/** The message and destination that the advice is for. Texts are clean. */
+export interface AdviceSubject {
+  readonly nextHop: string;
+  readonly id?: string;
+  /** `AttemptRecord.demanded`: who set the demand decides which setting would lower it. */
+  readonly demanded?: string;
+  /** False once nothing waits any more: then a retry is no advice. */
+  readonly waits: boolean;
+}
+
+interface Words {
+  readonly meaning: string;
+  /** What the one who acts should do; `host` is the host in question. */
+  readonly todo: (host: string, subject: AdviceSubject) => string;
+  /** The floor that would let this mail pass, where one would. */
+  readonly floor?: "encrypted" | "opportunistic";
+}
+
+const WORDS: Record<ProblemType, Words> = {
+  "starttls-not-supported": {
+    meaning: "the host does not offer STARTTLS, or something on the way hides it",
+    todo: (host) =>
+      `offer STARTTLS on ${host}. If many unrelated domains fail alike, something on this network strips it (a firewall's SMTP inspection)`,
+    floor: "opportunistic",
+  },
+  "certificate-host-mismatch": {
+    meaning: "the host's certificate is for other names",
+    todo: (host) => `get a certificate that names ${host}`,
+    floor: "encrypted",
+  },
+  "certificate-expired": {
+    meaning: "the host's certificate is out of date",
+    todo: (host) => `renew the certificate on ${host}`,
+    floor: "encrypted",
+  },
+  "certificate-not-trusted": {
+    meaning: "the host's certificate does not lead to a trusted root",
+    todo: (host) => `install a certificate of a public CA on ${host}, with its whole chain`,
+    floor: "encrypted",
+  },
+  "validation-failure": {
+    meaning: "TLS with the host failed, or its certificate is not good enough",
+    todo: (host) => `make ${host} speak TLS 1.2 or later with a sound key and a matching certificate`,
+    floor: "encrypted",
+  },
+  "tlsa-invalid": {
+    meaning: "the domain's TLSA records are unusable",
+    todo: (host) => `correct the TLSA records of ${host}`,
+  },
+  "dnssec-invalid": {
+    meaning: "DNSSEC answers for the host could not be validated, so DANE cannot be ruled out",
+    todo: (_host, { nextHop }) => `repair the DNSSEC of ${nextHop}; compare https://dnsviz.net`,
+  },
+  "dane-required": {
+    meaning: "DANE was demanded and the domain has no usable TLSA records",
+    todo: (host) => `publish TLSA records for ${host}`,
+  },
+  "sts-policy-fetch-error": {
+    meaning: "the domain's MTA-STS policy could not be fetched",
+    todo: (_host, { nextHop }) => `make https://mta-sts.${nextHop}/.well-known/mta-sts.txt answer`,
+  },
+  "sts-policy-invalid": {
+    meaning: "the domain's MTA-STS policy is malformed",
+    todo: (_host, { nextHop }) => `correct https://mta-sts.${nextHop}/.well-known/mta-sts.txt`,
+  },
+  "sts-webpki-invalid": {
+    meaning: "the web server of the MTA-STS policy has a bad certificate",
+    todo: (_host, { nextHop }) => `renew the certificate of mta-sts.${nextHop}`,
+  },
+  "dns-failure": {
+    meaning: "a DNS question had no answer, so nobody knows where this mail goes",
+    todo: (_host, { nextHop }) => `look at the name servers of ${nextHop}; if other domains fail alike, at resolver.servers of this relay`,
+  },
+  "domain-not-found": {
+    meaning: "the recipient's domain does not exist or takes no mail",
+    todo: (_host, { nextHop }) => `check the address: is ${nextHop} spelled right?`,
+  },
+  "null-mx": {
+    meaning: "the domain says that it takes no mail at all (RFC 7505)",
+    todo: () => "check the address",
+  },
+  loop: {
+    meaning: "the best mail host of the domain is this relay itself",
+    todo: (_host, { nextHop }) => `correct the MX records of ${nextHop}, or add a route for it under delivery.routes`,
+  },
+  "forbidden-address": {
+    meaning: "the domain's mail host has a private or otherwise special address",
+    todo: (host) => `give ${host} a public address; if it is yours, allow its network in delivery.allowedAddresses`,
+  },
+  "connect-failed": {
+    meaning: "no connection could be made",
+    todo: (host) =>
+      `start the mail server on ${host}, or let it through. If every domain fails so, outbound port 25 looks blocked: ask the provider, or set delivery.relayhost`,
+  },
+  "connection-lost": {
+    meaning: "the host closed the connection",
+    todo: (host) => `see why ${host} hangs up`,
+  },
+  timeout: {
+    meaning: "the host was connected and then said nothing",
+    todo: (host) => `see why ${host} is slow`,
+  },
+  "protocol-error": {
+    meaning: "the host did not speak SMTP",
+    todo: (host) => `see what answers on ${host}`,
+  },
+  rejected: {
+    meaning: "the host refused the message, its sender or the recipient",
+    todo: () => "read what it said, above",
+  },
+  "outcome-unknown": {
+    meaning: "the connection broke after the whole message was sent, so the host may have it",
+    todo: () => "it is sent again later and may then arrive twice (RFC 5321 §4.5.3.2.6)",
+  },
+  "message-too-big": {
+    meaning: "the message is larger than the host takes",
+    todo: () => "send a smaller message",
+  },
+  "needs-8bitmime": {
+    meaning: "the message has 8-bit octets and the host takes none",
+    todo: () => "send it with a 7-bit transfer encoding",
+  },
+  "needs-smtputf8": {
+    meaning: "the message has an internationalised address or header and the host takes none",
+    todo: () => "use an ASCII address for this recipient",
+  },
+  "authentication-failed": {
+    meaning: "the relay host refused our login",
+    todo: (host) => `correct username and password for ${host} (delivery.relayhost or delivery.routes)`,
+  },
+  "not-configured": {
+    meaning: "this relay lacks a setting that the delivery needs",
+    todo: () => "set what the detail names, then reload or restart",
+  },
+  "destination-waiting": {
+    meaning: "another message has just failed there, so this one was not tried",
+    todo: () => "it is tried when the destination's wait is over",
+  },
+  expired: {
+    meaning: "it could not be delivered within delivery.retry.giveUpAfter; the sender was told",
+    todo: (_host, { nextHop }) => `see the last attempt for what ${nextHop} did not do`,
+  },
+  "dropped-by-operator": {
+    meaning: "an operator removed it; the sender was not told",
+    todo: () => "nothing is left to do",
+  },
+};
+
+/** Who acts, for the narrow column of a table. */
+export function whoActsShort(problem: DeliveryProblem): string {
+  return problem.whoActs === "nobody" ? "nobody, wait" : problem.whoActs;
+}
+
+export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice {
+  const words = WORDS[problem.type];
+  const host = problem.host ?? subject.nextHop;
+  const who = { you: "you", receiver: subject.nextHop, sender: "the sender", nobody: "nobody" }[problem.whoActs];
+  const meanwhile: string[] = [];
+  if (subject.waits) {
+    if (words.floor !== undefined) meanwhile.push(floorLine(words.floor, subject));
+    meanwhile.push(
+      `postern queue retry --domain ${shellWord(subject.nextHop)}${subject.id === undefined ? "" : `   |   postern queue retry ${subject.id}`}`,
+    );
+  }
+  return { meaning: words.meaning, whoActs: `${who}: ${words.todo(host, subject)}`, meanwhile, docs: `docs/reasons.md#${problem.type}` };
+}
+
+/** The setting that would let this mail pass, with its price: a floor is never lowered without saying what that means. */
+function floorLine(floor: "encrypted" | "opportunistic", subject: AdviceSubject): string {
+  const price = floor === "encrypted" ? "weakens TLS there: encrypted, to whoever answers" : "weakens TLS there: in clear text if need be";
+  const route = /\((relayhost|delivery\.[^)]*)\)/.exec(subject.demanded ?? "")?.[1];
+  if (route !== undefined) return `set ${route === "relayhost" ? "delivery.relayhost" : route}.tls to ${floor}   (${price})`;
+  const domain = subject.nextHop.startsWith("[") ? JSON.stringify(subject.nextHop) : subject.nextHop;
+  return `tls: { domains: { ${domain}: { floor: ${floor} } } }   (in the configuration; ${price})`;
+}
+
+/** A next hop as a shell takes it: an address literal's brackets are a pattern there. */
+function shellWord(text: string): string {
+  return /^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'", "")}'`;
+}

@@ -1,0 +1,83 @@
+/** Where the command line meets the rooms below it and main.ts. Each is loaded only by the command that needs it. */
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { systemClock } from "../clock.ts";
+import { formatConfigError } from "../config/origin.ts";
+import type { Settings } from "../config/settings.ts";
+import type { EmitEvent } from "../events.ts";
+import { readConfiguration, registerConfigCommand } from "./config-command.ts";
+import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
+import { openLog } from "./log.ts";
+import type { GlobalOptions, Rooms } from "./shared.ts";
+import { renderStart } from "./start-text.ts";
+import { readVersion } from "./version.ts";
+
+/** The database's file in the data folder; its presence says whether a relay has ever run there. */
+const DATABASE = "postern.db";
+/** An answer of the running relay that takes longer is none. */
+const ANSWER_TIMEOUT = 30_000;
+
+export const rooms: Rooms = {
+  async readSettings(options, io) {
+    const read = await readAll(options, io);
+    if (!read.ok) throw new CliFailure(EXIT.config, `the configuration is wrong:\n${read.errors.join("\n")}`);
+    return read.settings;
+  },
+
+  async openStore(settings, mayCreate) {
+    const folder = resolve(settings.data.folder);
+    if (!mayCreate && !existsSync(join(folder, DATABASE))) return undefined;
+    const { openSqliteStore } = await import("../store/sqlite/open.ts");
+    // A fault of the store reaches whoever asked as a rejected promise; there is no log here.
+    const emit: EmitEvent = () => {};
+    return openSqliteStore({
+      folder,
+      clock: systemClock,
+      emit,
+      minimumFree: settings.data.minimumFree,
+      settlementReserve: settings.data.settlementReserve,
+    });
+  },
+
+  async serve(options, io) {
+    const read = await readAll(options, io);
+    if (!read.ok) throw new CliFailure(EXIT.config, `the configuration is wrong:\n${read.errors.join("\n")}`);
+    const { runRelay } = await import("../main.ts");
+    const log = openLog(read.settings.log, { to: 1, isTerminal: io.stdout.isTTY === true, now: Date.now });
+    const emit: EmitEvent = (event) => {
+      log.emit(event);
+      // For people, beside the log; who asked for JSON alone gets nothing else.
+      if (event.kind === "started" && read.settings.log.format !== "json") void print(io.stderr, renderStart(event));
+    };
+    try {
+      return await runRelay({
+        version: readVersion(),
+        settings: read.settings,
+        notes: read.notes,
+        reread: () => readAll(options, io),
+        emit,
+        flushLog: log.flush,
+      });
+    } finally {
+      log.close();
+    }
+  },
+
+  async hashPassword(password) {
+    const { hashPassword } = await import("../submission/password.ts");
+    return hashPassword(password);
+  },
+
+  registerConfig: registerConfigCommand,
+  answerTimeout: ANSWER_TIMEOUT,
+};
+
+type Read =
+  | { readonly ok: true; readonly settings: Settings; readonly notes: readonly string[] }
+  | { readonly ok: false; readonly errors: readonly string[] };
+
+async function readAll(options: GlobalOptions, io: CliIo): Promise<Read> {
+  const set = [...(options.set ?? []), ...(options.data === undefined ? [] : [`data.folder=${options.data}`])];
+  const read = await readConfiguration({ ...(options.config !== undefined && { configFile: options.config }), set }, io.environment);
+  return read.ok ? read : { ok: false, errors: read.errors.map((error) => formatConfigError(error)) };
+}

@@ -1,0 +1,277 @@
+/**
+ * Log lines from events: one JSON object a line for machines, or a Postfix-shaped line for people, who know how to read
+ * `status=deferred (…)`. Wording is pure; `openLog` writes. Called for every message, so no line costs more than it must.
+ */
+import { pino } from "pino";
+import type { Settings } from "../config/settings.ts";
+import type { EmitEvent, PosternEvent } from "../events.ts";
+
+export type LogLevel = Settings["log"]["level"];
+
+const SEVERITY: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
+
+export function levelOf(event: PosternEvent): LogLevel {
+  switch (event.kind) {
+    case "started":
+    case "reloaded":
+    case "stopping":
+    case "stopped":
+    case "message-accepted":
+    case "recipient-settled":
+    case "notice-enqueued":
+    case "login-succeeded":
+    case "destination-up":
+    case "storage-recovered":
+      return "info";
+    case "notice":
+      return event.level;
+    case "reload-refused":
+    case "client-refused":
+    case "login-failed":
+    case "command-rejected":
+    case "notice-suppressed":
+    case "destination-down":
+      return "warn";
+    case "fault":
+    case "storage-trouble":
+      return "error";
+  }
+}
+
+/** `jo@example.org` becomes `*@example.org`: the domain is what an operator needs. */
+export function maskAddress(address: string): string {
+  const at = address.lastIndexOf("@");
+  return at <= 0 ? address : `*${address.slice(at)}`;
+}
+
+// Both forms of a local part, wherever an address stands in a stranger's sentence.
+const ADDRESS_IN_TEXT = /(?:"(?:[^"\\]|\\.)*"|[^\s<>()[\]{}"',;:=@]+)@(?=[\p{L}\p{N}[])/gu;
+
+export function maskText(text: string): string {
+  return text.includes("@") ? text.replace(ADDRESS_IN_TEXT, "*@") : text;
+}
+
+/** The event with every local part masked. The Message-ID stays: it names no person. */
+export function anonymise(event: PosternEvent): PosternEvent {
+  switch (event.kind) {
+    case "message-accepted":
+      return { ...event, sender: maskAddress(event.sender), ...(event.user !== undefined && { user: maskAddress(event.user) }) };
+    case "recipient-settled":
+      return { ...event, recipient: maskAddress(event.recipient), text: maskText(event.text) };
+    case "command-rejected":
+      return {
+        ...event,
+        argument: maskText(event.argument),
+        reply: maskText(event.reply),
+        ...(event.user !== undefined && { user: maskAddress(event.user) }),
+      };
+    case "login-succeeded":
+    case "login-failed":
+      return { ...event, user: maskAddress(event.user) };
+    case "client-refused":
+    case "destination-down":
+      return { ...event, detail: maskText(event.detail) };
+    case "notice-enqueued":
+      return { ...event, to: maskAddress(event.to) };
+    case "notice-suppressed":
+      return { ...event, why: maskText(event.why) };
+    default:
+      return event;
+  }
+}
+
+const STATUS = { delivered: "sent", deferred: "deferred", bounced: "bounced", expired: "expired" } as const;
+
+/** The line for people, without time and line end. */
+export function plainLine(event: PosternEvent): string {
+  switch (event.kind) {
+    case "recipient-settled": {
+      const [a, b, c, d] = event.delays;
+      const reason = event.reason === undefined ? "" : `${event.reason}: `;
+      const who = event.whoActs === undefined || event.outcome === "delivered" ? "" : `; who acts: ${event.whoActs}`;
+      const next = event.nextAttempt === undefined ? "" : `; next ${timeOfDay(event.nextAttempt)}`;
+      const tls = event.tls === undefined ? "" : ` [${event.tls}]`;
+      return `${event.id}: to=<${event.recipient}>, relay=${event.relay}, delay=${seconds(event.delay)}, delays=${seconds(a)}/${seconds(b)}/${seconds(c)}/${seconds(d)}, dsn=${event.status}, status=${STATUS[event.outcome]} (${reason}${event.text}${who}${next})${tls}`;
+    }
+    case "message-accepted": {
+      const user = event.user === undefined ? "" : `, sasl_username=${event.user}`;
+      const messageId = event.messageId === undefined ? "" : `, message-id=${event.messageId}`;
+      const tls = event.tls === undefined ? "" : ` [${event.tls}]`;
+      return `${event.id}: client=${event.client}, from=<${event.sender}>, size=${event.size}, nrcpt=${event.recipients}, listener=${event.listener}${user}${messageId}${tls}`;
+    }
+    case "command-rejected": {
+      const user = event.user === undefined ? "" : `, sasl_username=${event.user}`;
+      return `NOQUEUE: reject: ${event.command} from ${event.client}: ${event.reply}; ${event.argument}, listener=${event.listener}${user}`;
+    }
+    case "client-refused":
+      return `NOQUEUE: reject: CONNECT from ${event.client}: ${event.reason}: ${event.detail}, listener=${event.listener}`;
+    case "login-succeeded":
+      return `login: client=${event.client}, sasl_username=${event.user}, listener=${event.listener}`;
+    case "login-failed": {
+      const ban = event.bannedUntil === undefined ? "" : `; banned until ${timeOfDay(event.bannedUntil)}`;
+      // The words that fail2ban's postfix filters look for.
+      return `warning: ${event.client}: SASL login authentication failed, sasl_username=${event.user}, failures=${event.failures}, listener=${event.listener}${ban}`;
+    }
+    case "notice-enqueued":
+      return `${event.id}: notice (${event.action}) to=<${event.to}> about ${event.about}`;
+    case "notice-suppressed":
+      return `${event.about}: no notice: ${event.why}`;
+    case "destination-down":
+      return `warning: ${event.nextHop} is left alone until ${timeOfDay(event.until)}: ${event.reason}: ${event.detail}; ${event.postponed} more wait with it`;
+    case "destination-up":
+      return `${event.nextHop} answers again`;
+    case "started":
+      return `started: Postern ${event.version}, listening on ${event.listeners.map((at) => `${at.name} ${at.address}:${at.port} (tls ${at.tls})`).join(", ") || "nothing"}, data in ${event.dataFolder}`;
+    case "notice":
+      return event.level === "warn" ? `warning: ${event.text}` : event.text;
+    case "reloaded":
+      return `reloaded: ${event.changed.length === 0 ? "nothing has changed" : event.changed.join(", ")}`;
+    case "reload-refused":
+      return `warning: the new configuration is refused and the old one stays: ${event.errors.join("; ")}`;
+    case "stopping":
+      return `stopping: ${event.reason}`;
+    case "stopped":
+      return event.leftInFlight === 0
+        ? "stopped"
+        : `stopped with ${event.leftInFlight} attempts under way; they are made again at the next start`;
+    case "fault":
+      return `error: ${event.where}: ${faultText(event.error)}`;
+    case "storage-trouble":
+      return `error: storage ${event.what}: ${event.detail}`;
+    case "storage-recovered":
+      return "storage takes writes again";
+  }
+}
+
+/** An error with its causes, on one line: a stack trace would break the one-line rule, JSON has it. */
+function faultText(error: Error): string {
+  const parts = [error.message];
+  for (let cause = error.cause; cause instanceof Error && parts.length < 5; cause = cause.cause) parts.push(cause.message);
+  const frame = /\n\s+at (.*)/.exec(error.stack ?? "")?.[1];
+  return `${parts.join(": ").replaceAll("\n", " / ")}${frame === undefined ? "" : ` (at ${frame})`}`;
+}
+
+/** Postfix's seconds: at most two decimals, none from 10 s on. */
+function seconds(ms: number): number {
+  return ms >= 10_000 ? Math.round(ms / 1000) : Math.round(ms / 10) / 100;
+}
+
+function timeOfDay(time: number): string {
+  return new Date(time).toISOString().slice(11, 19);
+}
+
+/** The event as JSON's fields: `kind` is called `event`, times are ISO, errors are text. */
+export function jsonFields(event: PosternEvent): object {
+  switch (event.kind) {
+    case "recipient-settled": {
+      const { kind, nextAttempt, ...rest } = event;
+      return nextAttempt === undefined
+        ? { event: kind, ...rest }
+        : { event: kind, ...rest, nextAttempt: new Date(nextAttempt).toISOString() };
+    }
+    case "destination-down": {
+      const { kind, until, ...rest } = event;
+      return { event: kind, ...rest, until: new Date(until).toISOString() };
+    }
+    case "login-failed": {
+      const { kind, bannedUntil, ...rest } = event;
+      return bannedUntil === undefined
+        ? { event: kind, ...rest }
+        : { event: kind, ...rest, bannedUntil: new Date(bannedUntil).toISOString() };
+    }
+    case "fault":
+      return { event: event.kind, where: event.where, error: faultText(event.error), stack: event.error.stack };
+    case "notice": {
+      const { kind, text } = event;
+      return { event: kind, text };
+    }
+    default: {
+      const { kind, ...rest } = event;
+      return { event: kind, ...rest };
+    }
+  }
+}
+
+export interface Log {
+  readonly emit: EmitEvent;
+  /** Writes what is buffered, at once and blocking: for the last moment of the process. */
+  flush(): void;
+  /** Flushes and stops the timer. The file stays open: it is usually standard output. */
+  close(): void;
+}
+
+export interface LogOutput {
+  /** A file descriptor, or a path to append to. */
+  readonly to: number | string;
+  readonly isTerminal: boolean;
+  now(): number;
+}
+
+/** Lines gather to so many octets, or so many ms, before a write: a syscall a line would cost more than the line. */
+const GATHER = 8 * 1024;
+const GATHER_MS = 50;
+/** A reader that stalls must not take our memory: beyond this, lines are dropped. */
+const BACKLOG_LIMIT = 32 * 1024 ** 2;
+
+export function openLog(settings: Settings["log"], output: LogOutput): Log {
+  const destination = pino.destination({ dest: output.to, sync: false, minLength: GATHER, maxLength: BACKLOG_LIMIT, append: true });
+  // A log that nobody reads any more (EPIPE) is no reason to stop relaying.
+  destination.on("error", () => {});
+  const least = SEVERITY[settings.level];
+  const shown = settings.anonymise ? anonymise : (event: PosternEvent): PosternEvent => event;
+  const isPlain = settings.format === "plain" || (settings.format === "auto" && output.isTerminal);
+  const time = stamper(output.now);
+  let write: (event: PosternEvent, level: LogLevel) => void;
+  if (isPlain) {
+    write = (event) => {
+      destination.write(`${time()} ${plainLine(shown(event))}\n`);
+    };
+  } else {
+    const logger = pino(
+      { level: settings.level, base: null, timestamp: () => `,"time":"${time()}"`, formatters: { level: (label) => ({ level: label }) } },
+      destination,
+    );
+    write = (event, level) => logger[level](jsonFields(shown(event)));
+  }
+  let dirty = false;
+  const timer = setInterval(() => {
+    if (!dirty) return;
+    dirty = false;
+    destination.flush();
+  }, GATHER_MS);
+  timer.unref();
+  const flush = (): void => {
+    try {
+      destination.flushSync();
+    } catch {
+      // Not open yet, or closed by its reader: there is nobody to write to.
+    }
+  };
+  return {
+    emit(event) {
+      const level = levelOf(event);
+      if (SEVERITY[level] < least) return;
+      dirty = true;
+      write(event, level);
+    },
+    flush,
+    close() {
+      clearInterval(timer);
+      flush();
+    },
+  };
+}
+
+/** The time as ISO text; events come in bursts, so the last text is kept while its millisecond lasts. */
+function stamper(now: () => number): () => string {
+  let at = -1;
+  let text = "";
+  return () => {
+    const time = now();
+    if (time !== at) {
+      at = time;
+      text = new Date(time).toISOString();
+    }
+    return text;
+  };
+}

@@ -1,0 +1,94 @@
+/**
+ * The command line: every command, the global options, and what becomes of an error. Results go to standard output,
+ * trouble to standard error, the exit code says which kind (sysexits.h).
+ */
+import { Command, CommanderError } from "commander";
+import { systemClock } from "../clock.ts";
+import { CliFailure, type CliIo, EXIT, EXIT_HELP, print } from "./io.ts";
+import { registerQueueCommands } from "./queue-command.ts";
+import { registerRelayCommands } from "./relay-commands.ts";
+import { registerSendCommand } from "./send-command.ts";
+import { type GlobalOptions, type Rooms, share } from "./shared.ts";
+import { registerUserCommands } from "./user-command.ts";
+import { readVersion } from "./version.ts";
+
+/** Runs one command line (without node and script) and returns its exit code. Never throws for what a user did. */
+export async function runProgram(argv: readonly string[], io: CliIo, rooms: Rooms): Promise<number> {
+  const written: Promise<void>[] = [];
+  let exitCode: number = EXIT.ok;
+  const program = new Command("postern");
+  program
+    .description("An outbound SMTP relay that refuses to be downgraded")
+    .option("--config <file>", "configuration file (YAML)")
+    .option("--data <folder>", "data folder, like --set data.folder=…")
+    .option(
+      "--set <key=value>",
+      "one setting, like tls.floor=encrypted; may be repeated",
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
+    .option("--json", "answers as JSON")
+    .version(readVersion(), "-V, --version", "print the version")
+    .exitOverride()
+    .showSuggestionAfterError(true)
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => void written.push(print(io.stdout, text)),
+      writeErr: (text) => void written.push(print(io.stderr, text)),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .addHelpText("after", EXIT_HELP);
+
+  const shared = share({
+    io,
+    rooms,
+    options: () => program.opts<GlobalOptions>(),
+    exit: (code) => {
+      exitCode = code;
+    },
+  });
+  const version = readVersion();
+  registerRelayCommands(program, shared, version);
+  registerSendCommand(program, shared);
+  registerQueueCommands(program, shared);
+  registerUserCommands(program, shared);
+  await rooms.registerConfig(program, io);
+
+  try {
+    await program.parseAsync(argv, { from: "user" });
+  } catch (error) {
+    exitCode = await explain(error, io);
+  }
+  await Promise.all(written);
+  return exitCode;
+}
+
+async function explain(error: unknown, io: CliIo): Promise<number> {
+  if (error instanceof CommanderError) {
+    // Commander has written its text already; help and version are no errors, a bare `postern` is.
+    if (error.code === "commander.helpDisplayed" || error.code === "commander.version") return EXIT.ok;
+    return EXIT.usage;
+  }
+  if (error instanceof CliFailure) {
+    await print(io.stderr, `postern: ${error.message}\n`);
+    return error.exitCode;
+  }
+  await print(io.stderr, `postern: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  return EXIT.software;
+}
+
+/** The process's own command line, for bin/postern.js. */
+export async function main(): Promise<void> {
+  // `postern queue ls | head`: a reader that has seen enough is no error.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
+  }
+  const io: CliIo = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, environment: process.env, clock: systemClock };
+  const { rooms } = await import("./assembly.ts");
+  process.exitCode = await runProgram(process.argv.slice(2), io, rooms);
+  // A terminal that was asked something would keep the process.
+  process.stdin.unref?.();
+}

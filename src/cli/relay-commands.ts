@@ -1,0 +1,94 @@
+/** `postern serve|reload|healthcheck|version`: the relay as a whole. */
+import type { Command } from "commander";
+import { EXIT, print } from "./io.ts";
+import type { Shared } from "./shared.ts";
+import { describeTime, renderJson, shown } from "./words.ts";
+
+export function registerRelayCommands(program: Command, shared: Shared, version: string): void {
+  const { io } = shared;
+
+  program
+    .command("serve")
+    .description("run the relay until SIGTERM or SIGINT; SIGHUP rereads the configuration")
+    .action(() => shared.run(() => shared.serve()));
+
+  program
+    .command("reload")
+    .description("let the running relay reread its configuration; a faulty one is refused and the old one stays")
+    .action(() =>
+      shared.withConnection("relay", async (connection) => {
+        const result = await connection.ask("reload", {});
+        if (shared.json()) await print(io.stdout, renderJson(result));
+        else if (result.ok)
+          await print(
+            io.stdout,
+            result.changed.length === 0 ? "Nothing has changed.\n" : `Changed: ${result.changed.map((name) => shown(name)).join(", ")}\n`,
+          );
+        else await print(io.stderr, `${result.errors.map((error) => shown(error)).join("\n")}\nThe old configuration stays.\n`);
+        return result.ok ? EXIT.ok : EXIT.config;
+      }),
+    );
+
+  program
+    .command("status")
+    .description("which relay runs, since when, and where it listens")
+    .action(() =>
+      shared.withConnection("relay", async (connection) => {
+        const answer = await connection.ask("status", {});
+        const { relay } = answer;
+        if (shared.json()) await print(io.stdout, renderJson(answer));
+        else if (relay !== undefined) {
+          const lines = [
+            `Postern ${shown(relay.version)}, process ${relay.pid}, since ${describeTime(relay.startedAt)} UTC${relay.draining ? ", stopping" : ""}; data in ${shown(relay.dataFolder)}`,
+            ...relay.listeners.map(
+              (at) =>
+                `${shown(at.name).padEnd(12)} ${at.open ? "" : "NOT OPEN "}${shown(at.address)}:${at.port}   tls ${shown(at.tls)}, login ${shown(at.login)}`,
+            ),
+          ];
+          await print(io.stdout, `${lines.join("\n")}\n`);
+        }
+        return answer.running ? EXIT.ok : EXIT.no;
+      }),
+    );
+
+  program
+    .command("healthcheck")
+    .description("0 if the relay takes mail: it answers, its listeners are open, the database takes writes; else 1")
+    .action(() =>
+      shared.run(async () => {
+        let health: { readonly healthy: boolean; readonly text: string };
+        try {
+          health = await askHealth(shared);
+        } catch (error) {
+          health = { healthy: false, text: error instanceof Error ? error.message : String(error) };
+        }
+        if (shared.json()) await print(io.stdout, renderJson(health));
+        else await print(health.healthy ? io.stdout : io.stderr, `${shown(health.text)}\n`);
+        return health.healthy ? EXIT.ok : EXIT.no;
+      }),
+    );
+
+  program
+    .command("version")
+    .description("print the version")
+    .action(() =>
+      shared.run(async () => {
+        await print(
+          io.stdout,
+          shared.json()
+            ? renderJson({ postern: version, node: process.versions.node, openssl: process.versions.openssl })
+            : `postern ${version} (Node ${process.versions.node}, OpenSSL ${process.versions.openssl})\n`,
+        );
+        return EXIT.ok;
+      }),
+    );
+}
+
+async function askHealth(shared: Shared): Promise<{ readonly healthy: boolean; readonly text: string }> {
+  let health: { readonly healthy: boolean; readonly text: string } | undefined;
+  await shared.withConnection("relay", async (connection) => {
+    health = await connection.ask("health", {});
+    return EXIT.ok;
+  });
+  return health ?? { healthy: false, text: "no answer" };
+}

@@ -1,0 +1,28 @@
+/** What `postern serve` tells a person at its start: where it listens, where its data is, what to try next. Pure. */
+import type { PosternEvent } from "../events.ts";
+import { renderTable, shown } from "./words.ts";
+
+type Started = Extract<PosternEvent, { kind: "started" }>;
+
+export function renderStart(event: Started): string {
+  const lines = [`Postern ${event.version} relays mail. Data in ${shown(event.dataFolder)}`];
+  if (event.listeners.length === 0) lines.push("It listens nowhere: no listener is configured, or none has the certificate it needs.");
+  else {
+    const rows = event.listeners.map((at) => [
+      at.name,
+      `${at.address.includes(":") ? `[${at.address}]` : at.address}:${at.port}`,
+      TLS_WORDS[at.tls] ?? at.tls,
+    ]);
+    lines.push(renderTable([{ title: "LISTENER" }, { title: "ADDRESS" }, { title: "TLS" }], rows).trimEnd());
+  }
+  lines.push("Try it:  npx postern send --from you@example.com --to someone@example.org --subject Hello --body 'It works'");
+  lines.push("Then:    npx postern queue summary   |   npx postern queue ls   |   npx postern queue why ID");
+  return `${lines.join("\n")}\n`;
+}
+
+const TLS_WORDS: Readonly<Record<string, string>> = {
+  off: "none",
+  starttls: "STARTTLS if there is a certificate",
+  require: "STARTTLS demanded",
+  implicit: "from the first octet",
+};
