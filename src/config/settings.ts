@@ -3,7 +3,7 @@
  * Schema, `postern config show`, the environment names and docs/configuration.md are made from it.
  */
 import { z } from "zod";
-import { duration, parseDuration, size } from "./units.ts";
+import { duration, durationText, parseDuration, size } from "./units.ts";
 
 const port = z.int().min(0).max(65_535);
 const domainList = z.array(z.string());
@@ -13,7 +13,7 @@ const floor = z.enum(["authenticated", "encrypted", "opportunistic"]);
 const listener = z.strictObject({
   name: z.string().describe("Its name in logs and in `queue why`"),
   address: z.string().default("0.0.0.0").describe("The address it listens on; :: for IPv6 and IPv4"),
-  port: port.describe("0 takes any free port"),
+  port: port.describe("The port; 0 takes any free one"),
   tls: z
     .enum(["off", "starttls", "require", "implicit"])
     .default("starttls")
@@ -79,12 +79,12 @@ const submission = z.strictObject({
   checkFromHeader: z.boolean().default(false).describe("The From field, too, must be an address that the user may send as"),
   postmaster: z.string().optional().describe("Where mail to `postmaster` without a domain goes, and copies of notices nobody else gets"),
   hideClient: z.boolean().default(false).describe("Leaves the client's name and address out of our Received field"),
-  limits: limits.prefault({}),
-  login: login.prefault({}),
+  limits: limits.prefault({}).describe("What clients may take of us"),
+  login: login.prefault({}).describe("Logging in"),
 });
 
 const user = z.strictObject({
-  name: z.string().min(1),
+  name: z.string().min(1).describe("The name to log in with"),
   password: z.string().min(1).describe("The password, or its hash as `postern user hash` prints it").meta({ secret: true }),
   maySendAs: z.array(z.string()).default([]).describe("Addresses, @domain or @.domain; empty means any sender domain that is allowed"),
 });
@@ -92,7 +92,7 @@ const user = z.strictObject({
 const timeouts = z.strictObject({
   connect: duration("30s").describe("TCP connect to one address"),
   greeting: duration("5m").describe("220, RFC 5321 §4.5.3.2.1"),
-  ehlo: duration("5m"),
+  ehlo: duration("5m").describe("Reply to EHLO"),
   starttls: duration("2m").describe("Reply to STARTTLS"),
   handshake: duration("1m").describe("TLS handshake"),
   auth: duration("2m").describe("Each reply of a login at a relay host"),
@@ -101,7 +101,7 @@ const timeouts = z.strictObject({
   data: duration("2m").describe("354, RFC 5321 §4.5.3.2.4"),
   block: duration("3m").describe("Each block of the message, RFC 5321 §4.5.3.2.5"),
   finalDot: duration("10m").describe("RFC 5321 §4.5.3.2.6"),
-  quit: duration("5s"),
+  quit: duration("5s").describe("Reply to QUIT; the message is settled before it"),
   idle: duration("10s").describe("An open connection waits so long for another message"),
 });
 
@@ -117,7 +117,7 @@ const concurrency = z.strictObject({
 
 const retry = z.strictObject({
   waits: z
-    .array(z.string().regex(/^(?:\d+(?:ms|s|m|h|d))+$/, "a duration like 90s, 5m, 4h or 5d"))
+    .array(durationText)
     .min(1)
     .default(["5m", "15m", "30m"])
     .transform((waits) => waits.map((wait) => parseDuration(wait) ?? 0))
@@ -132,37 +132,37 @@ const retry = z.strictObject({
 const route = z.strictObject({
   domains: domainList.min(1).describe("Recipient domains; .example.com means subdomains, * means all"),
   host: z.string().describe("Host name or address; its MX is not asked"),
-  port: port.default(25),
+  port: port.default(25).describe("Its port; 587 is usual for a provider that wants a login"),
   tls: z
     .enum(["authenticated", "encrypted", "opportunistic", "implicit", "none"])
     .default("authenticated")
     .describe("implicit is authenticated TLS from the first octet; none never uses TLS and allows no login"),
   tlsName: z.string().optional().describe("The name to find in its certificate, when it is not the host's"),
   rootsFile: z.string().optional().describe("CA certificates (PEM) trusted for this host instead of tls.roots"),
-  username: z.string().optional(),
-  password: z.string().optional().meta({ secret: true }),
+  username: z.string().optional().describe("The name to log in with there, only ever over authenticated TLS, RFC 4954 §14"),
+  password: z.string().optional().describe("Its password").meta({ secret: true }),
 });
 
 const delivery = z.strictObject({
   relayhost: route.omit({ domains: true }).optional().describe("Everything without a route goes there; without it, to the MX hosts of the domain"),
-  routes: z.array(route).default([]),
+  routes: z.array(route).default([]).describe("Fixed next hops for some recipient domains"),
   port: port.default(25).describe("The port of MX hosts"),
-  ipv4: z.boolean().default(true),
+  ipv4: z.boolean().default(true).describe("IPv4 addresses of hosts are tried"),
   ipv6: z.enum(["auto", "on", "off"]).default("auto").describe("auto: used when this machine has a global IPv6 address"),
   sourceAddress4: z.string().optional().describe("Local IPv4 address of outgoing connections"),
   sourceAddress6: z.string().optional().describe("Local IPv6 address of outgoing connections"),
   allowedAddresses: z.array(z.string()).default([]).describe("Special-use networks that MX hosts and address literals may nevertheless be in, for tests and private nets"),
   ownNames: z.array(z.string()).default([]).describe("More names of this relay: an MX list that has one ends there, RFC 5321 §5.1"),
-  timeouts: timeouts.prefault({}),
-  concurrency: concurrency.prefault({}),
-  retry: retry.prefault({}),
+  timeouts: timeouts.prefault({}).describe("How long each step of a session at another host may take"),
+  concurrency: concurrency.prefault({}).describe("How much is done at once"),
+  retry: retry.prefault({}).describe("When a message is tried again, and when it is given up"),
   addressesPerHost: z.int().min(2).default(4).describe("Addresses of one host that are tried"),
   hostsPerAttempt: z.int().min(1).default(8).describe("MX hosts that are tried"),
 });
 
 const tls = z.strictObject({
   floor: floor.default("authenticated").describe("What is asked of every host: authenticated, a certificate for its MX name; encrypted, any TLS; opportunistic, clear if it must be"),
-  domains: z.record(z.string(), z.strictObject({ floor })).default({}).describe("Floors of single domains; .example.com means subdomains"),
+  domains: z.record(z.string(), z.strictObject({ floor: floor.describe("The floor of this domain") })).default({}).describe("Floors of single domains; .example.com means subdomains"),
   roots: z.string().default("bundled").describe("Who is trusted to certify: bundled (Mozilla's list in Node.js), system, or the path of a PEM file"),
 });
 
@@ -170,7 +170,7 @@ const resolver = z.strictObject({
   servers: z.array(z.string()).default(["system"]).describe("system: those of /etc/resolv.conf; or addresses, with :port if it is not 53"),
   timeout: duration("5s").describe("One try of one question"),
   attempts: z.int().positive().default(3).describe("Tries of one question, over all servers"),
-  cacheEntries: z.int().positive().default(20_000),
+  cacheEntries: z.int().positive().default(20_000).describe("Answers kept"),
   longestTtl: duration("1d").describe("No answer is kept longer"),
 });
 
@@ -183,7 +183,7 @@ const data = z.strictObject({
 
 const log = z.strictObject({
   format: z.enum(["auto", "plain", "json"]).default("auto").describe("auto: plain on a terminal, else json"),
-  level: z.enum(["debug", "info", "warn", "error"]).default("info"),
+  level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Less than this is not logged"),
   anonymise: z.boolean().default(false).describe("Local parts of addresses are masked"),
 });
 
@@ -192,13 +192,13 @@ export const settingsSchema = z.strictObject({
     .string()
     .optional()
     .describe("This relay's public name, for EHLO, Received and Message-ID: the name its sending address resolves to. Default: the machine's name if it has a dot. Without one, mail for MX hosts waits"),
-  data: data.prefault({}),
-  submission: submission.prefault({}),
+  data: data.prefault({}).describe("The folder that holds everything Postern keeps"),
+  submission: submission.prefault({}).describe("Taking mail in"),
   users: z.array(user).default([]).describe("Users beside those of `postern user add`"),
-  delivery: delivery.prefault({}),
-  tls: tls.prefault({}),
-  resolver: resolver.prefault({}),
-  log: log.prefault({}),
+  delivery: delivery.prefault({}).describe("Sending mail on"),
+  tls: tls.prefault({}).describe("What is asked of the hosts that mail is sent to"),
+  resolver: resolver.prefault({}).describe("Asking DNS"),
+  log: log.prefault({}).describe("What Postern says about its work"),
 });
 
 /** Settings with every default filled in: durations in ms, sizes in octets. */
