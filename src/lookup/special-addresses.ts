@@ -113,7 +113,8 @@ export function createAddressGuard(allowed: readonly string[]): AddressGuard {
     if (inner === undefined) return isAllowed(parsed) ? undefined : name;
     // A translator's prefix opens the way to it, not to the inside of the network behind.
     if (within(parsed, LOCAL_NAT64)) return isAllowed(parsed) ? (isAllowed(inner) ? undefined : findName(inner, IPV4_BLOCKS)) : name;
-    return isAllowed(parsed) || isAllowed(inner) ? undefined : name;
+    if (isAllowed(parsed)) return undefined;
+    return !within(parsed, COMPATIBLE) && isAllowed(inner) ? undefined : name;
   };
 }
 
@@ -135,7 +136,15 @@ export function parseAddress(text: string): Address | undefined {
   const bare = zone < 0 ? text : text.slice(0, zone);
   const version = isIP(bare);
   if (version === 0 || (version === 4 && zone >= 0)) return undefined;
-  return version === 4 ? ipaddr.IPv4.parse(bare) : ipaddr.IPv6.parse(bare);
+  return version === 4 ? ipaddr.IPv4.parse(bare) : ipaddr.IPv6.parse(withoutDots(bare));
+}
+
+/** `::8.8.8.8` as `::808:808`: ipaddr.js would read it as the mapped form, which is another address. */
+function withoutDots(text: string): string {
+  const dotted = text.slice(text.lastIndexOf(":") + 1);
+  if (!dotted.includes(".")) return text;
+  const [a, b, c, d] = ipaddr.IPv4.parse(dotted).octets as [number, number, number, number];
+  return `${text.slice(0, -dotted.length)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
 }
 
 function within(address: Address, [network, prefix]: Block): boolean {
