@@ -385,5 +385,12 @@ function problemOf({ recipients }: Pick<TransactionReport, "recipients">): Deliv
 /** A kept connection that the host had ended while it was idle: gone, or 421, before anything else was answered. */
 function isStale({ recipients, step, mayHoldMessage }: TransactionReport, session: Session): boolean {
   if (session.usable || mayHoldMessage || step !== "mail") return false;
-  return recipients.every((report) => report.kind === "elsewhere" && (report.problem.reply === undefined ? report.problem.type === "connection-lost" : report.problem.reply.code === 421));
+  let gone = false;
+  for (const report of recipients) {
+    if (report.kind !== "elsewhere") return false;
+    const { type, reply } = report.problem;
+    if (reply === undefined ? type === "connection-lost" : reply.code === 421) gone = true;
+    else if (reply !== undefined) return false;
+  }
+  return gone;
 }

@@ -83,9 +83,8 @@ function judgeAddresses(host: PlannedHost, addresses: readonly HostAddress[], ru
   for (const candidate of addresses) {
     const { address } = candidate;
     if (!host.configured) {
+      if (isOurselves(address, rules)) return { kind: "ourselves", address };
       const block = rules.forbiddenAddress(address);
-      // Loopback and `0.0.0.0` are this machine as well, whatever a stranger's DNS means by them.
-      if (block === undefined ? rules.ownAddresses.has(address) : isThisMachine(address)) return { kind: "ourselves", address };
       if (block !== undefined) {
         forbidden ??= `${address} (${block})`;
         continue;
@@ -109,7 +108,16 @@ function judgeAddresses(host: PlannedHost, addresses: readonly HostAddress[], ru
   return { kind: "unusable", problem: found, permanent: written };
 }
 
-function isThisMachine(address: string): boolean {
+/**
+ * True if mail to this address would come back to this relay (RFC 5321 §5.1). Loopback and `0.0.0.0` are this machine as
+ * well, whatever a stranger's DNS means by them, unless the operator allowed mail to go there.
+ */
+export function isOurselves(address: string, rules: Pick<AddressRules, "ownAddresses" | "forbiddenAddress">): boolean {
+  const own = rules.ownAddresses.has(address);
+  return rules.forbiddenAddress(address) === undefined ? own && !isLoopback(address) : own || isLoopback(address);
+}
+
+function isLoopback(address: string): boolean {
   if (!ipaddr.isValid(address)) return false;
   const range = ipaddr.process(address).range();
   return range === "loopback" || range === "unspecified";

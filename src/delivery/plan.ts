@@ -9,7 +9,7 @@ import { cleanText } from "../mail/reply.ts";
 import type { MxRecord } from "../policy/facts.ts";
 import { describeDemand, type FloorDemand, type FloorSettings, findFloor, requirementFor, type TlsRequirement } from "../policy/requirement.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
-import { lookupProblem, type RoutingFacts } from "./gather.ts";
+import { type AddressRules, isOurselves, lookupProblem, type RoutingFacts } from "./gather.ts";
 import { problem } from "./problems.ts";
 
 /** Where the mail of a next hop goes. */
@@ -59,12 +59,11 @@ export type DeliveryPlan = {
 );
 
 /** What the operator's settings have to say about it. */
-export interface PlanRules {
+export interface PlanRules extends Pick<AddressRules, "ownAddresses" | "forbiddenAddress"> {
   readonly delivery: Pick<DeliverySettings, "port" | "ownNames">;
   readonly tls: FloorSettings;
   /** This relay's public name, if it has one. */
   readonly mailname: string | undefined;
-  readonly ownAddresses: ReadonlySet<string>;
 }
 
 /** Decides from what is known; asks nothing. `random` shuffles hosts of equal preference (RFC 5321 §5.1). */
@@ -119,7 +118,7 @@ function planConfigured(route: Extract<Route, { kind: "configured" }>): Delivery
 function planLiteral(nextHop: NextHop, address: string, rules: PlanRules): DeliveryPlan {
   const demand = findFloor(nextHop, rules.tls);
   const demanded = describeDemand(demand);
-  if (rules.ownAddresses.has(address)) {
+  if (isOurselves(address, rules)) {
     return { kind: "fail", demanded, problem: problem("loop", "sender", `${nextHop} is this relay itself`, { host: nextHop }) };
   }
   if (demand.floor === "authenticated") {
