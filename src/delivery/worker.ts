@@ -36,6 +36,8 @@ export interface DeliveryRules {
   readonly useIpv6: boolean;
   /** Says which special-use block a stranger's address is in, or undefined if mail may go there. */
   readonly forbiddenAddress: (address: string) => string | undefined;
+  /** Trust anchors (PEM) of a route's `rootsFile`; undefined if the file cannot be read. */
+  readonly rootsOf: (file: string) => string | undefined;
 }
 
 export interface DeliveryIo {

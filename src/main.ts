@@ -1,0 +1,72 @@
+/**
+ * `postern serve`: starts the relay, obeys signals, and ends the process. SIGTERM and SIGINT drain, a second one cuts
+ * short; SIGHUP rereads the configuration.
+ */
+import { systemClock } from "./clock.ts";
+import type { Settings } from "./config/settings.ts";
+import type { EmitEvent } from "./events.ts";
+import { type Relay, type RelayIo, startRelay } from "./relay.ts";
+
+export interface ServeOptions {
+  readonly version: string;
+  readonly settings: Settings;
+  /** What reading the configuration had to say. */
+  readonly notes: readonly string[];
+  readonly reread: RelayIo["reread"];
+  readonly emit: EmitEvent;
+  /** Writes out what the log still holds. */
+  flushLog(): void;
+}
+
+/** How long what is under way may take after SIGTERM: shorter than the ten seconds that container runtimes wait. */
+const GRACE = 8000;
+
+/** Resolves with the exit code when the relay has stopped. */
+export async function runRelay(options: ServeOptions): Promise<number> {
+  const { emit } = options;
+  const crash = (error: unknown): void => {
+    // Our own broken promise. What was acknowledged is on disk, so a restart is the cure; going on is not.
+    emit({ kind: "fault", where: "process", error: error instanceof Error ? error : new Error(String(error)) });
+    options.flushLog();
+    process.exit(70);
+  };
+  process.on("uncaughtException", crash);
+  process.on("unhandledRejection", crash);
+
+  for (const text of options.notes) emit({ kind: "notice", level: "info", text });
+  let relay: Relay;
+  try {
+    relay = await startRelay(options.settings, {
+      version: options.version,
+      clock: systemClock,
+      random: Math.random,
+      emit,
+      reread: options.reread,
+    });
+  } catch (error) {
+    emit({ kind: "fault", where: "start", error: error instanceof Error ? error : new Error(String(error)) });
+    options.flushLog();
+    return 69;
+  }
+
+  // Keeps the process alive while nothing but unreferenced timers is about.
+  const alive = setInterval(() => {}, 1 << 30);
+  const reason = await new Promise<string>((resolve) => {
+    process.on("SIGHUP", () => void relay.reload());
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(signal));
+  });
+  emit({ kind: "stopping", reason });
+  let grace = GRACE;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      grace = 0;
+      options.flushLog();
+      process.exit(75);
+    });
+  }
+  const leftInFlight = await relay.stop(grace);
+  emit({ kind: "stopped", leftInFlight });
+  clearInterval(alive);
+  options.flushLog();
+  return 0;
+}

@@ -1,0 +1,273 @@
+/**
+ * The whole relay, put together: settings in, a running relay out. Every room gets here what it needs of the others; no
+ * room knows how its neighbour is made. Signals and the process's end are main.ts.
+ */
+import { readFileSync } from "node:fs";
+import { hostname, networkInterfaces } from "node:os";
+import { resolve } from "node:path";
+import type { AdminIo, RelayStatus, ReloadResult } from "./admin/handlers.ts";
+import { type Control, openControl } from "./admin/control.ts";
+import type { Clock } from "./clock.ts";
+import { compareSettings } from "./config/reload.ts";
+import type { Settings } from "./config/settings.ts";
+import { createConnector } from "./delivery/connect.ts";
+import type { OpenSession } from "./delivery/session.ts";
+import { loadRoots } from "./delivery/tls-options.ts";
+import { type DeliveryRules, DeliveryWorker } from "./delivery/worker.ts";
+import type { EmitEvent } from "./events.ts";
+import { createConfiguredHostLookup } from "./lookup/configured-host.ts";
+import { createDnsLookup, type DnsClient } from "./lookup/dns.ts";
+import { hasGlobalIpv6, localAddresses } from "./lookup/own-addresses.ts";
+import { createServerList } from "./lookup/resolver-settings.ts";
+import { createAddressGuard } from "./lookup/special-addresses.ts";
+import { isHostname } from "./mail/domain.ts";
+import type { QueueStore } from "./queue/store.ts";
+import { openSqliteStore } from "./store/sqlite/open.ts";
+import { startSubmission, type Submission } from "./submission/listener.ts";
+
+export interface RelayIo {
+  readonly version: string;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly emit: EmitEvent;
+  /** Reads the configuration again, for `reload`. */
+  reread(): Promise<{ readonly ok: true; readonly settings: Settings; readonly notes: readonly string[] } | { readonly ok: false; readonly errors: readonly string[] }>;
+}
+
+export interface Relay {
+  status(): RelayStatus;
+  reload(): Promise<ReloadResult>;
+  /** Takes no more mail, lets what is under way finish within `grace` ms, closes. Returns how many attempts were cut off. */
+  stop(grace: number): Promise<number>;
+}
+
+/** Finished messages are looked through this often for those whose time is over. */
+const HOUSEKEEPING = 10 * 60_000;
+/** Interfaces come and go; what we know of them is no older. */
+const LOOK_AT_INTERFACES = 60_000;
+
+export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
+  const { clock, emit, random } = io;
+  const startedAt = clock.now();
+  let settings = first;
+  let rules = makeRules(settings);
+  let open = makeConnector(settings, clock);
+  const dataFolder = resolve(settings.data.folder);
+
+  const store = await openSqliteStore({ folder: dataFolder, clock, emit, minimumFree: settings.data.minimumFree, settlementReserve: settings.data.settlementReserve });
+  let lookup: DnsClient | undefined;
+  let control: Control | undefined;
+  let submission: Submission | undefined;
+  let draining = false;
+  try {
+    lookup = openLookup(settings, () => rules.useIpv6, clock);
+    const worker = new DeliveryWorker({
+      rules: () => rules,
+      store,
+      lookup,
+      findConfiguredHost: createConfiguredHostLookup({ clock, timeout: settings.resolver.timeout * settings.resolver.attempts, ipv6: () => rules.useIpv6 }),
+      open: (target) => open(target),
+      clock,
+      random,
+      emit,
+    });
+    submission = await startSubmission({
+      settings: settings.submission,
+      configuredUsers: settings.users,
+      mailname: rules.mailname ?? fallbackName(),
+      giveUpAfter: settings.delivery.retry.giveUpAfter,
+      giveUpAfterNullSender: settings.delivery.retry.giveUpAfterNullSender,
+      store,
+      users: store.users,
+      clock,
+      random,
+      emit,
+      leaseNow: (nextHop, submitter) => worker.leaseNow(nextHop, submitter),
+      leaseUntil: () => worker.enqueueOptions.leaseUntil,
+      accepted: (entries) => worker.offer(entries),
+    });
+
+    const status = (): RelayStatus => ({
+      version: io.version,
+      pid: process.pid,
+      startedAt,
+      dataFolder,
+      listeners: submission?.listeners ?? [],
+      draining,
+      ...worker.snapshot(),
+    });
+
+    let reloading: Promise<ReloadResult> | undefined;
+    const reloadNow = async (): Promise<ReloadResult> => {
+      const reread = await io.reread();
+      if (!reread.ok) {
+        emit({ kind: "reload-refused", errors: reread.errors });
+        return { ok: false, errors: reread.errors };
+      }
+      try {
+        const comparison = compareSettings(settings, reread.settings);
+        const newOpen = makeConnector(reread.settings, clock);
+        const refreshed = (await submission?.reload(reread.settings.submission, reread.settings.users)) ?? [];
+        settings = reread.settings;
+        open = newOpen;
+        rules = makeRules(settings);
+        lookup?.clear();
+        const changed = [...new Set([...comparison.changed, ...refreshed])];
+        emit({ kind: "reloaded", changed });
+        for (const path of comparison.needsRestart) emit({ kind: "notice", level: "warn", text: `${path} has changed, which takes effect at the next start only` });
+        return { ok: true, changed };
+      } catch (error) {
+        const errors = [error instanceof Error ? error.message : String(error)];
+        emit({ kind: "reload-refused", errors });
+        return { ok: false, errors };
+      }
+    };
+    // One at a time: two signals in a row must not mix two files.
+    const reload = async (): Promise<ReloadResult> => {
+      await reloading;
+      reloading = reloadNow();
+      return reloading;
+    };
+
+    const adminIo: AdminIo = {
+      admin: store.admin,
+      users: store.users,
+      store,
+      wake: (nextHops) => worker.wake(nextHops),
+      usersChanged: () => void submission?.usersChanged(),
+      reload,
+      status,
+      clock,
+    };
+    control = await openControl(dataFolder, adminIo);
+    const stopHousekeeping = keepHouse(store, () => settings, clock, emit);
+    const stopLooking = repeat(clock, LOOK_AT_INTERFACES, () => {
+      rules = makeRules(settings);
+    });
+    worker.start();
+    emit({ kind: "started", version: io.version, dataFolder, listeners: submission.listeners });
+    for (const text of warnings(settings, rules)) emit({ kind: "notice", level: "warn", text });
+
+    const openSubmission = submission;
+    const openControlSocket = control;
+    const openDns = lookup;
+    return {
+      status,
+      reload,
+      async stop(grace) {
+        draining = true;
+        const until = clock.monotonic() + grace;
+        openSubmission.stopAccepting();
+        stopHousekeeping();
+        stopLooking();
+        // Clients first: what they are handing in becomes durable, and waits in the queue for the next start.
+        await openSubmission.close(grace);
+        const leftInFlight = await worker.stop(Math.max(0, until - clock.monotonic()));
+        openDns.close();
+        await openControlSocket.close();
+        await store.close();
+        return leftInFlight;
+      },
+    };
+  } catch (error) {
+    await control?.close();
+    await submission?.close(0);
+    lookup?.close();
+    await store.close();
+    throw error;
+  }
+}
+
+function makeRules(settings: Settings): DeliveryRules {
+  const { delivery, tls, submission } = settings;
+  const interfaces = networkInterfaces();
+  return {
+    delivery,
+    tls,
+    mailname: settings.mailname ?? machineName(),
+    postmaster: submission.postmaster,
+    ownAddresses: new Set(localAddresses(interfaces)),
+    useIpv6: delivery.ipv6 === "on" || (delivery.ipv6 === "auto" && hasGlobalIpv6(interfaces)),
+    forbiddenAddress: createAddressGuard(delivery.allowedAddresses),
+    rootsOf: readOnce(),
+  };
+}
+
+function makeConnector(settings: Settings, clock: Clock): OpenSession {
+  return createConnector({ timeouts: settings.delivery.timeouts, roots: loadRoots(settings.tls.roots, readText), clock });
+}
+
+function openLookup(settings: Settings, ipv6: () => boolean, clock: Clock): DnsClient {
+  const { servers, timeout, attempts, cacheEntries, longestTtl } = settings.resolver;
+  const list = createServerList(servers, clock);
+  if (!list.ok) throw new Error(`resolver.servers: ${list.error}`);
+  return createDnsLookup({ servers: list.value, timeout, attempts, cacheEntries, longestTtl, clock, ipv6 });
+}
+
+/** The machine's own name serves as mailname only if it is fully qualified (RFC 5321 §2.3.5). */
+function machineName(): string | undefined {
+  const name = hostname().toLowerCase();
+  return name.includes(".") && isHostname(name) && !name.endsWith(".local") && !name.endsWith(".localdomain") ? name : undefined;
+}
+
+/** What greets clients while there is no mailname; it never leaves this machine's side of the wire. */
+function fallbackName(): string {
+  const name = hostname().toLowerCase();
+  return isHostname(name) ? name : "localhost";
+}
+
+/** What an admin had better know at the start, before the first message waits for it. */
+function warnings(settings: Settings, rules: DeliveryRules): string[] {
+  const found: string[] = [];
+  if (rules.mailname === undefined && settings.delivery.relayhost === undefined) {
+    found.push("mailname is not set and this machine's name has no dot: mail for MX hosts waits. Set mailname (MAILNAME) to the name that your sending address resolves to, or a relayhost");
+  }
+  if (process.env["NODE_EXTRA_CA_CERTS"] !== undefined) {
+    found.push(`NODE_EXTRA_CA_CERTS=${process.env["NODE_EXTRA_CA_CERTS"]} adds to the certificates that are trusted with tls.roots: bundled`);
+  }
+  if (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
+    found.push("NODE_TLS_REJECT_UNAUTHORIZED=0 is set and has no effect here: certificates are verified all the same");
+  }
+  return found;
+}
+
+function keepHouse(store: QueueStore, settings: () => Settings, clock: Clock, emit: EmitEvent): () => void {
+  return repeat(clock, HOUSEKEEPING, () => {
+    store.admin
+      .forgetFinished(clock.now() - settings().data.keepFinished)
+      .catch((error: unknown) => emit({ kind: "fault", where: "housekeeping", error: error instanceof Error ? error : new Error(String(error)) }));
+  });
+}
+
+/** Runs `action` every `interval` ms until the returned function is called. */
+function repeat(clock: Clock, interval: number, action: () => void): () => void {
+  let cancel = () => {};
+  const arm = (): void => {
+    cancel = clock.after(interval, () => {
+      action();
+      arm();
+    });
+  };
+  arm();
+  return () => cancel();
+}
+
+/** Files of trust anchors, each read once until the next reload. */
+function readOnce(): (file: string) => string | undefined {
+  const texts = new Map<string, string | undefined>();
+  return (file) => {
+    if (!texts.has(file)) {
+      try {
+        texts.set(file, loadRoots(file, readText));
+      } catch {
+        // The plan says so to whoever asks why the message waits; the next look at the file is soon.
+        texts.set(file, undefined);
+      }
+    }
+    return texts.get(file);
+  };
+}
+
+function readText(path: string): string {
+  return readFileSync(path, "utf8");
+}
