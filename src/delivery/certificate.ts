@@ -53,7 +53,7 @@ function untrusted(asked: CertificateToJudge, leaf: X509Certificate, weakness: s
   const code = asked.trustError ?? "UNSPECIFIED";
   if (code === "CERT_HAS_EXPIRED") {
     // Dates are looked at last, so this code hides a certificate that was never to be trusted.
-    const alsoSelfSigned = isSelfIssued(leaf) ? "; it is self-signed, too" : "";
+    const alsoSelfSigned = isSelfSigned(leaf) ? "; it is self-signed, too" : "";
     const old = asked.chain.find((certificate) => Date.parse(certificate.validTo) <= asked.now) ?? leaf;
     return { type: "certificate-expired", detail: `${whose(old, leaf)} ended ${day(old.validTo)}${alsoSelfSigned}` };
   }
@@ -64,7 +64,7 @@ function untrusted(asked: CertificateToJudge, leaf: X509Certificate, weakness: s
       detail: `${whose(young, leaf)} is not valid before ${day(young.validFrom)} (certificate-not-yet-valid)`,
     };
   }
-  if (isSelfIssued(leaf)) return { type: "certificate-not-trusted", detail: `the certificate is self-signed (${code})` };
+  if (isSelfSigned(leaf)) return { type: "certificate-not-trusted", detail: `the certificate is self-signed (${code})` };
   // A weak key or digest is reported by OpenSSL as UNSPECIFIED only, so it is measured here.
   if (weakness !== undefined) return { type: "certificate-not-trusted", detail: weakness };
   const issuer = oneLine(asked.chain.at(-1)?.issuer ?? leaf.issuer);
@@ -112,7 +112,7 @@ function findWeakness(chain: readonly X509Certificate[]): string | undefined {
       return `${what} has a key on the curve ${details?.namedCurve ?? "unknown"}, which is too small`;
     if (type === "dsa") return `${what} has a DSA key`;
     // A root signs itself; nobody relies on that signature.
-    if (isSelfIssued(certificate)) return undefined;
+    if (isSelfSigned(certificate)) return undefined;
     const digest = weakDigest(certificate.raw);
     if (digest !== undefined) return `${what} is signed with ${digest}`;
     const child = certificate;
@@ -163,8 +163,14 @@ function element(der: Buffer, at: number): { start: number; end: number } {
   return { start, end: start + der.readUIntBE(at + 2, Math.min(size, 6)) };
 }
 
-function isSelfIssued(certificate: X509Certificate): boolean {
-  return certificate.subject === certificate.issuer && certificate.checkIssued(certificate);
+/** Signed with its own key, whether or not it says that it may sign: leaves made by hand mostly do not. */
+function isSelfSigned(certificate: X509Certificate): boolean {
+  if (certificate.subject !== certificate.issuer) return false;
+  try {
+    return certificate.verify(certificate.publicKey);
+  } catch {
+    return false;
+  }
 }
 
 function whose(certificate: X509Certificate, leaf: X509Certificate): string {

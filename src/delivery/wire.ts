@@ -42,7 +42,6 @@ export class Wire {
   #cancelTimer: (() => void) | undefined;
   /** After the reply to STARTTLS nothing may follow in clear (RFC 3207 §4.2). */
   #lastInClear = false;
-  #injected = 0;
 
   constructor(socket: Socket, clock: Clock) {
     this.socket = socket;
@@ -90,7 +89,7 @@ export class Wire {
     this.send(command, 1);
     const result = await this.read(wait, `the reply to ${command.trim()}`);
     this.#lastInClear = false;
-    return { result, injectedOctets: this.#injected };
+    return { result, injectedOctets: this.#reader.unread };
   }
 
   /** Octets of a message, which no reply answers. */
@@ -155,9 +154,7 @@ export class Wire {
       this.#rest();
       waiter(reply);
     }
-    if (!this.#lastInClear) return true;
-    this.#injected = this.#reader.unread;
-    return false;
+    return !this.#lastInClear;
   };
 
   readonly #onEnd = (): void => {

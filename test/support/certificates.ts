@@ -191,6 +191,11 @@ function caOrder(options: CaOptions, name: string): Omit<Order, "issuer" | "dige
   };
 }
 
+/** Signed by a leaf that is no CA, and sent with it: what a stolen or rented certificate could do if nobody looked. */
+export function issueBelow(leaf: IssuedCertificate, wishes: CertificateWishes): Promise<IssuedCertificate> {
+  return caOf(leaf, leaf, leaf.certificate).issue(wishes);
+}
+
 const cas = new Map<string, Promise<TestCa>>();
 
 /** The same options give the same CA; give it another `name` for a CA that nobody trusts. */
