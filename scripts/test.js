@@ -2,8 +2,8 @@
  * `npm test [-- vitest's arguments]`: the Debian packages that the tests need, then vitest, then one plain closing line
  * `N passed, N failed`. POSTERN_TEST_SCALE=5 makes the long proofs five times as long.
  */
-import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,6 +18,9 @@ try {
   console.error(error.message);
   process.exit(1);
 }
+
+// bin/postern.js prefers dist/ where there is one, and the system tests run that: it must be what src/ says now.
+if (existsSync("dist") && spawnSync(process.execPath, ["scripts/build.js"], { stdio: "inherit" }).status !== 0) process.exit(1);
 
 const scratch = mkdtempSync(join(tmpdir(), "postern-test-"));
 const counts = join(scratch, "counts.json");

@@ -31,6 +31,8 @@ export interface RelayOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Put in front of node: `strace -f …`. */
   readonly wrapper?: readonly string[];
+  /** Another copy of bin/postern.js. */
+  readonly program?: string;
 }
 
 /** Three listeners on free loopback ports, every loopback network allowed as destination. */
@@ -107,7 +109,14 @@ export class Relay implements AsyncDisposable {
   async start(): Promise<this> {
     await this.configure({});
     this.#since = this.events.length;
-    const [command, ...args] = [...(this.#options.wrapper ?? []), process.execPath, program, "serve", "--config", this.configurationFile];
+    const [command, ...args] = [
+      ...(this.#options.wrapper ?? []),
+      process.execPath,
+      this.#options.program ?? program,
+      "serve",
+      "--config",
+      this.configurationFile,
+    ];
     const child = spawn(command, args, { cwd: this.folder, env: this.#environment(), stdio: ["ignore", "pipe", "pipe"], detached: true });
     this.#child = child;
     this.#collect(child.stdout);
@@ -173,7 +182,8 @@ export class Relay implements AsyncDisposable {
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | string> {
     const child = this.#child;
     if (child === undefined) throw new Error("the relay does not run");
-    if (this.running) process.kill(this.pid, signal);
+    // A wrapper passes no signal on, so the whole group gets it.
+    if (this.running) process.kill(this.#options.wrapper === undefined ? this.pid : -this.pid, signal);
     await waitUntil("the relay ends", () => !this.running);
     return child.exitCode ?? child.signalCode ?? "";
   }
