@@ -2,7 +2,7 @@
  * The control socket: HTTP over `postern.sock` in the data folder, for the command line of the same machine.
  * `POST /<verb>` with a JSON body, answered by admin/handlers.ts. Who may open the socket (mode 0600) may do everything.
  */
-import { chmodSync, rmSync } from "node:fs";
+import { chmodSync, lstatSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { join, relative } from "node:path";
@@ -45,6 +45,8 @@ export async function openControl(dataFolder: string, io: AdminIo): Promise<Cont
     await listen(server, path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket())
+      throw new Error(`${path} is in the way and is no socket; move it`, { cause: error });
     // A socket file stays after kill -9. It is replaced only when nobody answers at it.
     if (await somebodyAnswers(path)) throw new AlreadyRunning(`another Postern answers at ${path}`, { cause: error });
     rmSync(path, { force: true });

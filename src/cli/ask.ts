@@ -30,42 +30,68 @@ export async function readPassword(io: CliIo): Promise<string> {
       throw new CliFailure(EXIT.usage, "no password: give it on standard input, or use --generate");
     return password;
   }
-  const first = await readUnseen("Password: ", io);
-  if (first === "") throw new CliFailure(EXIT.usage, "an empty password is none");
-  if ((await readUnseen("Again: ", io)) !== first) throw new CliFailure(EXIT.usage, "the two passwords differ");
-  return first;
+  const typed = new UnseenLines(io);
+  try {
+    const first = await typed.read("Password: ");
+    if (first === "") throw new CliFailure(EXIT.usage, "an empty password is none");
+    if ((await typed.read("Again: ")) !== first) throw new CliFailure(EXIT.usage, "the two passwords differ");
+    return first;
+  } finally {
+    typed.close();
+  }
 }
 
-async function readUnseen(prompt: string, io: CliIo): Promise<string> {
-  await print(io.stderr, prompt);
-  io.stdin.setRawMode?.(true);
-  io.stdin.resume();
-  try {
-    return await new Promise<string>((resolve, reject) => {
-      let text = "";
-      const decoder = new StringDecoder("utf8");
-      const stop = (): void => {
-        io.stdin.off("data", onData);
-        io.stdin.pause();
-      };
-      const onData = (chunk: Buffer): void => {
-        for (const char of decoder.write(chunk)) {
-          if (char === "\r" || char === "\n" || char === "\u0004") {
-            stop();
-            return resolve(text);
-          }
-          if (char === "\u0003") {
-            stop();
-            return reject(new CliFailure(EXIT.usage, "stopped"));
-          }
-          if (char === "\u007f" || char === "\b") text = [...text].slice(0, -1).join("");
-          else if (text.length < INPUT_LIMIT) text += char;
-        }
-      };
-      io.stdin.on("data", onData);
-    });
-  } finally {
-    io.stdin.setRawMode?.(false);
-    await print(io.stderr, "\n");
+/** Lines typed without echo. What was typed ahead belongs to the next line. */
+class UnseenLines {
+  readonly #io: CliIo;
+  readonly #decoder = new StringDecoder("utf8");
+  #ahead = "";
+  #ended = false;
+  #wake: () => void = () => {};
+  readonly #onData = (chunk: Buffer | string): void => {
+    this.#ahead = (this.#ahead + (typeof chunk === "string" ? chunk : this.#decoder.write(chunk))).slice(0, INPUT_LIMIT);
+    this.#wake();
+  };
+  readonly #onEnd = (): void => {
+    this.#ended = true;
+    this.#wake();
+  };
+
+  constructor(io: CliIo) {
+    this.#io = io;
+    io.stdin.setRawMode?.(true);
+    io.stdin.on("data", this.#onData).on("end", this.#onEnd);
   }
+
+  async read(prompt: string): Promise<string> {
+    await print(this.#io.stderr, prompt);
+    let end = this.#ahead.search(LINE_END);
+    while (end < 0 && !this.#ended) {
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+      end = this.#ahead.search(LINE_END);
+    }
+    await print(this.#io.stderr, "\n");
+    if (end < 0 || this.#ahead[end] === "\u0003") throw new CliFailure(EXIT.usage, "stopped");
+    const typed = this.#ahead.slice(0, end);
+    this.#ahead = this.#ahead.slice(end + (this.#ahead.startsWith("\r\n", end) ? 2 : 1));
+    return applyRubouts(typed);
+  }
+
+  close(): void {
+    this.#io.stdin.off("data", this.#onData).off("end", this.#onEnd);
+    this.#io.stdin.pause();
+    this.#io.stdin.setRawMode?.(false);
+  }
+}
+
+// Return, line feed, Ctrl-D and Ctrl-C: in raw mode they are ours to understand.
+const LINE_END = /[\r\n\u0003\u0004]/;
+
+function applyRubouts(typed: string): string {
+  const chars: string[] = [];
+  for (const char of typed) {
+    if (char === "\u007f" || char === "\b") chars.pop();
+    else chars.push(char);
+  }
+  return chars.join("");
 }

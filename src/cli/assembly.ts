@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { systemClock } from "../clock.ts";
 import { formatConfigError } from "../config/origin.ts";
-import type { Settings } from "../config/settings.ts";
 import type { EmitEvent } from "../events.ts";
-import { readConfiguration, registerConfigCommand } from "./config-command.ts";
+import type { ServeOptions } from "../main.ts";
+import { describeConfigErrors, readConfiguration, registerConfigCommand } from "./config-command.ts";
 import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
 import { openLog } from "./log.ts";
 import type { GlobalOptions, Rooms } from "./shared.ts";
@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT = 30_000;
 export const rooms: Rooms = {
   async readSettings(options, io) {
     const read = await readAll(options, io);
-    if (!read.ok) throw new CliFailure(EXIT.config, `the configuration is wrong:\n${read.errors.join("\n")}`);
+    if (!read.ok) throw new CliFailure(EXIT.config, describeConfigErrors(read.errors));
     return read.settings;
   },
 
@@ -41,9 +41,13 @@ export const rooms: Rooms = {
 
   async serve(options, io) {
     const read = await readAll(options, io);
-    if (!read.ok) throw new CliFailure(EXIT.config, `the configuration is wrong:\n${read.errors.join("\n")}`);
+    if (!read.ok) throw new CliFailure(EXIT.config, describeConfigErrors(read.errors));
     const { runRelay } = await import("../main.ts");
     const log = openLog(read.settings.log, { to: 1, isTerminal: io.stdout.isTTY === true, now: Date.now });
+    const reread: ServeOptions["reread"] = async () => {
+      const again = await readAll(options, io);
+      return again.ok ? again : { ok: false, errors: again.errors.map((error) => formatConfigError(error)) };
+    };
     const emit: EmitEvent = (event) => {
       log.emit(event);
       // For people, beside the log; who asked for JSON alone gets nothing else.
@@ -54,7 +58,7 @@ export const rooms: Rooms = {
         version: readVersion(),
         settings: read.settings,
         notes: read.notes,
-        reread: () => readAll(options, io),
+        reread,
         emit,
         flushLog: log.flush,
       });
@@ -72,12 +76,7 @@ export const rooms: Rooms = {
   answerTimeout: ANSWER_TIMEOUT,
 };
 
-type Read =
-  | { readonly ok: true; readonly settings: Settings; readonly notes: readonly string[] }
-  | { readonly ok: false; readonly errors: readonly string[] };
-
-async function readAll(options: GlobalOptions, io: CliIo): Promise<Read> {
+function readAll(options: GlobalOptions, io: CliIo): ReturnType<typeof readConfiguration> {
   const set = [...(options.set ?? []), ...(options.data === undefined ? [] : [`data.folder=${options.data}`])];
-  const read = await readConfiguration({ ...(options.config !== undefined && { configFile: options.config }), set }, io.environment);
-  return read.ok ? read : { ok: false, errors: read.errors.map((error) => formatConfigError(error)) };
+  return readConfiguration({ ...(options.config !== undefined && { configFile: options.config }), set }, io.environment);
 }

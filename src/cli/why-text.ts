@@ -61,8 +61,8 @@ function renderEntry(entry: EntryStory, now: number, all: boolean): string {
     fields.push(["evidence", last.hosts.length === 0 ? ["no host was reached"] : describeHosts(last.hosts, problem)]);
   }
   if (entry.advice !== undefined) {
-    fields.push(["who acts", wrapText(entry.advice.whoActs, 110)]);
-    fields.push(["meanwhile", [...entry.advice.meanwhile]]);
+    fields.push(["who acts", wrapText(shown(entry.advice.whoActs), 110)]);
+    fields.push(["meanwhile", entry.advice.meanwhile.map((line) => shown(line))]);
     fields.push(["read", [entry.advice.docs]]);
   }
   if (all) fields.push(["attempts", describeAttempts(entry.attemptRecords)]);

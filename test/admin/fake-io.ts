@@ -1,0 +1,87 @@
+/** A relay without rooms behind it: what the handlers see, in memory, with everything they ordered written down. */
+import type { AdminIo, RelayStatus } from "../../src/admin/handlers.ts";
+import type { QueueFilter, User } from "../../src/queue/store.ts";
+import { list, NOW, story, summary } from "../cli/story.ts";
+
+export interface FakeIo extends AdminIo {
+  readonly calls: { readonly name: string; readonly value: unknown }[];
+  readonly people: Map<string, User>;
+  relay: RelayStatus | undefined;
+  /** Thrown by the next probes. */
+  probeError: Error | undefined;
+  trouble: "full" | "reserve" | "failed" | undefined;
+}
+
+export const RUNNING: RelayStatus = {
+  version: "0.1.0",
+  pid: 4711,
+  startedAt: NOW - 3_600_000,
+  dataFolder: "/data",
+  listeners: [{ name: "smtp", address: "127.0.0.1", port: 2525, tls: "starttls", login: "optional", open: true }],
+  draining: false,
+};
+
+export function fakeIo(): FakeIo {
+  const calls: FakeIo["calls"] = [];
+  const people = new Map<string, User>();
+  const matching = (filter: QueueFilter) =>
+    list.entries.filter(
+      (entry) =>
+        (filter.state === undefined || entry.state === filter.state) &&
+        (filter.ids === undefined || filter.ids.includes(entry.id)) &&
+        (filter.nextHop === undefined || filter.nextHop === entry.nextHop),
+    );
+  const io: FakeIo = {
+    calls,
+    people,
+    relay: RUNNING,
+    probeError: undefined,
+    trouble: undefined,
+    admin: {
+      list(filter, page) {
+        calls.push({ name: "list", value: { filter, page } });
+        // Pages of one, so that whoever pages wrongly sees too little.
+        const entries = matching(filter);
+        const from = page.after === undefined ? 0 : Number(page.after);
+        const size = Math.min(page.limit, filter.state === "waiting" ? 1 : 1000);
+        return Promise.resolve({
+          entries: entries.slice(from, from + size),
+          ...(from + size < entries.length && { next: String(from + size) }),
+        });
+      },
+      totals: () => Promise.resolve(summary.totals),
+      destinations: (_now, limit) => Promise.resolve(summary.destinations.slice(0, limit)),
+      story: (id) =>
+        Promise.resolve(
+          id === story.message?.id && story.message !== undefined
+            ? { message: story.message, entries: story.entries.map(({ advice: _advice, ...entry }) => entry) }
+            : undefined,
+        ),
+      retryNow(filter, now) {
+        calls.push({ name: "retryNow", value: { filter, now } });
+        const entries = matching(filter);
+        return Promise.resolve({ entries: entries.length, nextHops: [...new Set(entries.map((entry) => entry.nextHop))] });
+      },
+      countByReason: () => Promise.resolve([{ type: "certificate-expired" as const, entries: 1 }]),
+      forgetFinished: () => Promise.resolve(0),
+    },
+    users: {
+      list: () => Promise.resolve([...people.values()]),
+      save(user) {
+        people.set(user.name, user);
+        return Promise.resolve();
+      },
+      remove: (name) => Promise.resolve(people.delete(name)),
+    },
+    store: {
+      probe: () => (io.probeError === undefined ? Promise.resolve() : Promise.reject(io.probeError)),
+      trouble: () => io.trouble,
+    },
+    wake: (nextHops) => void calls.push({ name: "wake", value: nextHops }),
+    usersChanged: () => void calls.push({ name: "usersChanged", value: undefined }),
+    reload: () => Promise.resolve({ ok: true, changed: ["tls.floor"] }),
+    status: () => io.relay,
+    clock: { now: () => NOW, monotonic: () => NOW, after: () => () => {} },
+  };
+  return io;
+}

@@ -1,0 +1,65 @@
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { findOwnNode, isNewEnough, planLaunch } from "../../bin/launch.js";
+
+describe("which Node.js is new enough", () => {
+  const cases: [string, boolean][] = [
+    ["v18.19.0", false],
+    ["v20.20.2", false],
+    ["v22.18.9", false],
+    ["v22.19.0", true],
+    ["v24.0.0", true],
+    ["v24.21.0", true],
+  ];
+  for (const [version, enough] of cases) test(version, () => expect(isNewEnough(version)).toBe(enough));
+});
+
+test("an old one hands over to the project's own, once", () => {
+  expect(planLaunch("v24.0.0", "/own/node", false)).toEqual({ kind: "run" });
+  expect(planLaunch("v20.20.2", "/own/node", false)).toEqual({ kind: "restart", node: "/own/node" });
+  // The project's own is old, too: starting it again and again would never end.
+  expect(planLaunch("v20.20.2", "/own/node", true).kind).toBe("refuse");
+});
+
+test("without one it says what is needed and how to get it", () => {
+  const plan = planLaunch("v20.20.2", undefined, false);
+  expect(plan).toMatchObject({
+    kind: "refuse",
+    text: expect.stringMatching(/Node\.js 22\.19 or newer is needed, and this is v20\.20\.2.*npm ci/),
+  });
+});
+
+test("the project's own is looked for beside the other packages", () => {
+  const packaged = `/p/node_modules/node-${process.platform}-${process.arch}/bin/node`;
+  const names = ["better-sqlite3", `node-${process.platform}-${process.arch}`];
+  expect(
+    findOwnNode(
+      "/p",
+      (path) => path === packaged,
+      () => names,
+    ),
+  ).toBe(packaged);
+  expect(
+    findOwnNode(
+      "/p",
+      (path) => path === "/p/node_modules/.bin/node",
+      () => [],
+    ),
+  ).toBe("/p/node_modules/.bin/node");
+  expect(
+    findOwnNode(
+      "/p",
+      () => false,
+      () => names,
+    ),
+  ).toBeUndefined();
+});
+
+const bin = fileURLToPath(new URL("../../bin/postern.js", import.meta.url));
+
+test("the command runs, prints its version, and leaves nothing else on standard output", () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, "version"], { encoding: "utf8" });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  expect(stdout).toMatch(/^postern \d+\.\d+\.\d+ \(Node [\d.]+, OpenSSL .*\)\n$/);
+});
