@@ -8,7 +8,10 @@
 import type { Finding, HostAddress } from "../policy/facts.ts";
 
 /** How the two halves combine. What is `answered` may be kept until its own time; a missing half only briefly. */
-export function combineAddresses(four: Finding<string>, six: Finding<string>): { readonly finding: Finding<HostAddress>; readonly halfMissing: boolean } {
+export function combineAddresses(
+  four: Finding<string>,
+  six: Finding<string>,
+): { readonly finding: Finding<HostAddress>; readonly halfMissing: boolean } {
   const halfMissing = four.kind === "failed" || six.kind === "failed";
   if (four.kind === "answer" && four.records.length > 0 && six.kind !== "answer") return { finding: withFamily(four, 4), halfMissing };
   if (six.kind === "answer" && six.records.length > 0 && four.kind !== "answer") return { finding: withFamily(six, 6), halfMissing };
@@ -17,7 +20,8 @@ export function combineAddresses(four: Finding<string>, six: Finding<string>): {
   if (six.kind === "failed") return { finding: six, halfMissing };
   const expires = Math.min(four.expires, six.expires);
   const security = four.security === "secure" && six.security === "secure" ? "secure" : "insecure";
-  if (four.kind === "no-such-name" && six.kind === "no-such-name") return { finding: { kind: "no-such-name", security, expires }, halfMissing };
+  if (four.kind === "no-such-name" && six.kind === "no-such-name")
+    return { finding: { kind: "no-such-name", security, expires }, halfMissing };
   // A name that exists for one type exists (RFC 8020 §2), whatever a careless server says of the other.
   const fours = four.kind === "answer" ? four : undefined;
   const sixes = six.kind === "answer" ? six : undefined;

@@ -42,7 +42,8 @@ export function readAnswer(response: DnsResponse, asked: string, type: number, v
     const link = response.answers.find((record) => record.name === name && record.type === TYPE.CNAME);
     ttl = Math.min(ttl ?? Number.POSITIVE_INFINITY, link?.ttl ?? 0);
     if (visited.has(alias)) return { kind: "failed", reason: "alias-loop", detail: `${asked} is an alias that leads back to ${alias}` };
-    if (visited.size > MOST_ALIASES) return { kind: "failed", reason: "alias-loop", detail: `more than ${MOST_ALIASES} aliases follow each other at ${asked}` };
+    if (visited.size > MOST_ALIASES)
+      return { kind: "failed", reason: "alias-loop", detail: `more than ${MOST_ALIASES} aliases follow each other at ${asked}` };
     visited.add(alias);
     name = alias;
   }

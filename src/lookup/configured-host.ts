@@ -16,7 +16,10 @@ export interface ConfiguredHostOptions {
   readonly timeout: number;
   /** Whether IPv6 addresses are of use here; always, if absent. */
   readonly ipv6?: () => boolean;
-  readonly lookup?: (host: string, options: { readonly all: true; readonly order: "verbatim" }) => Promise<readonly { readonly address: string; readonly family: number }[]>;
+  readonly lookup?: (
+    host: string,
+    options: { readonly all: true; readonly order: "verbatim" },
+  ) => Promise<readonly { readonly address: string; readonly family: number }[]>;
 }
 
 /** getaddrinfo tells no TTL. Short, since containers come back with other addresses. */
@@ -47,7 +50,8 @@ export function createConfiguredHostLookup(options: ConfiguredHostOptions): Find
   const answer = (host: string, addresses: readonly { readonly address: string; readonly family: number }[]): Finding<HostAddress> => {
     const all = addresses.map(({ address, family }): HostAddress => ({ address, family: family === 6 ? 6 : 4 }));
     const usable = (options.ipv6 ?? (() => true))() ? all : all.filter(({ family }) => family === 4);
-    if (usable.length === 0 && all.length > 0) return failed("unreachable", `${quoted(host)} has IPv6 addresses only, and IPv6 is not used here`);
+    if (usable.length === 0 && all.length > 0)
+      return failed("unreachable", `${quoted(host)} has IPv6 addresses only, and IPv6 is not used here`);
     return { kind: "answer", records: usable, security: "insecure", canonicalName: host, expires: clock.now() + KEPT };
   };
 
@@ -56,7 +60,13 @@ export function createConfiguredHostLookup(options: ConfiguredHostOptions): Find
     const literal = host.replace(/^\[(?:IPv6:)?(.*)\]$/i, "$1");
     const version = isIP(literal);
     if (version !== 0)
-      return { kind: "answer", records: [{ address: literal, family: version === 6 ? 6 : 4 }], security: "insecure", canonicalName: host, expires: Number.MAX_SAFE_INTEGER };
+      return {
+        kind: "answer",
+        records: [{ address: literal, family: version === 6 ? 6 : 4 }],
+        security: "insecure",
+        canonicalName: host,
+        expires: Number.MAX_SAFE_INTEGER,
+      };
     return cache.get(host, () => find(host));
   };
 }

@@ -132,9 +132,11 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
     // Ends: every further question is about a name not visited before, and their number is limited.
     for (;;) {
       const wireName = encodeName(asked);
-      if (wireName === undefined) return failure({ kind: "failed", reason: "not-a-name", detail: `not a name that DNS can be asked for: ${quoted(asked)}` });
+      if (wireName === undefined)
+        return failure({ kind: "failed", reason: "not-a-name", detail: `not a name that DNS can be asked for: ${quoted(asked)}` });
       const answered = await turnstile.pass(timeout * attempts, () => query({ name: wireName, type, typeName }));
-      if (answered === undefined) return failure({ kind: "failed", reason: "timeout", detail: "too many other questions wait for the resolver" });
+      if (answered === undefined)
+        return failure({ kind: "failed", reason: "timeout", detail: "too many other questions wait for the resolver" });
       if (answered.kind === "failed") return failure(answered);
       const { response, server } = answered;
       secure &&= response.authenticData && trusted.has(serverKey(server));
@@ -149,7 +151,9 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
       const denied = reading.kind === "no-such-name" || reading.records.length === 0;
       const seconds = reading.ttl === undefined ? undefined : Math.min(reading.ttl, chainTtl);
       const keep =
-        seconds === undefined ? DENIAL_WITHOUT_SOA : Math.max(SHORTEST_TTL, Math.min(seconds * 1000, longestTtl, denied ? LONGEST_DENIAL : Number.POSITIVE_INFINITY));
+        seconds === undefined
+          ? DENIAL_WITHOUT_SOA
+          : Math.max(SHORTEST_TTL, Math.min(seconds * 1000, longestTtl, denied ? LONGEST_DENIAL : Number.POSITIVE_INFINITY));
       const expires = clock.now() + keep;
       const security: SecurityStatus = secure ? "secure" : "insecure";
       const finding: Finding<unknown> =
@@ -192,7 +196,11 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
   const fresh = (finding: Finding<HostAddress>, halfMissing: boolean): Fresh<HostAddress> => {
     const limit = halfMissing || finding.kind === "failed" ? FAILURE_KEPT : Number.POSITIVE_INFINITY;
     const left = finding.kind === "failed" ? FAILURE_KEPT : finding.expires - clock.now();
-    return { finding, keep: closed ? 0 : Math.min(left, limit), octets: finding.kind === "answer" ? 100 + 100 * finding.records.length : 100 };
+    return {
+      finding,
+      keep: closed ? 0 : Math.min(left, limit),
+      octets: finding.kind === "answer" ? 100 + 100 * finding.records.length : 100,
+    };
   };
 
   return {
@@ -216,10 +224,21 @@ function judge(result: ExchangeResult, server: ServerAddress): Answered | Lookup
   if (response.rcode !== 0 && response.rcode !== NXDOMAIN) {
     const extended = response.extendedError;
     const reason = response.rcode === 1 ? "malformed" : response.rcode === 5 || response.rcode === 4 ? "refused" : "servfail";
-    const why = extended === undefined ? "" : ` (EDE ${extended.code} ${extended.text === "" ? extendedErrorName(extended.code) : extended.text})`;
-    return { kind: "failed", reason, detail: `${rcodeName(response.rcode)} from ${from}${why}`, ...(extended === undefined ? {} : { extendedError: extended.code }) };
+    const why =
+      extended === undefined ? "" : ` (EDE ${extended.code} ${extended.text === "" ? extendedErrorName(extended.code) : extended.text})`;
+    return {
+      kind: "failed",
+      reason,
+      detail: `${rcodeName(response.rcode)} from ${from}${why}`,
+      ...(extended === undefined ? {} : { extendedError: extended.code }),
+    };
   }
-  if (response.isReferral) return { kind: "failed", reason: "refused", detail: `${from} refers to other servers instead of asking them: it is no recursive resolver` };
+  if (response.isReferral)
+    return {
+      kind: "failed",
+      reason: "refused",
+      detail: `${from} refers to other servers instead of asking them: it is no recursive resolver`,
+    };
   return { kind: "response", response, server };
 }
 

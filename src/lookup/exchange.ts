@@ -38,7 +38,8 @@ export async function exchange(server: ServerAddress, question: Question, io: Ex
   const until = io.clock.monotonic() + io.timeout;
   const first = await ask(server, question, true, until, io);
   // A server from before EDNS cannot read the question (RFC 6891 §7); without it there is no DO, and AD still asks.
-  if (first.kind === "response" && [FORMERR, NOTIMP, BADVERS].includes(first.response.rcode)) return ask(server, question, false, until, io);
+  if (first.kind === "response" && [FORMERR, NOTIMP, BADVERS].includes(first.response.rcode))
+    return ask(server, question, false, until, io);
   return first;
 }
 
@@ -57,7 +58,9 @@ async function ask(server: ServerAddress, question: Question, edns: boolean, unt
 
 function decoded(server: ServerAddress, message: Buffer, question: Question): ExchangeResult {
   const response = decodeResponse(message, question.type, question.typeName);
-  return response.ok ? { kind: "response", response: response.value } : failed("malformed", server, `gave an answer that cannot be read: ${response.error}`);
+  return response.ok
+    ? { kind: "response", response: response.value }
+    : failed("malformed", server, `gave an answer that cannot be read: ${response.error}`);
 }
 
 function failed(reason: LookupFailure["reason"], server: ServerAddress, what: string): LookupFailure {
@@ -89,7 +92,15 @@ function askOverUdp(server: ServerAddress, query: Buffer, questionEnd: number, u
     };
     const abandon = (): void => finish(failed("unreachable", server, "was not waited for: the relay stops"));
     const cancelTimer = io.clock.after(Math.max(0, until - io.clock.monotonic()), () =>
-      finish(failed("timeout", server, strangers === 0 ? "did not answer in time" : `did not answer in time; ${strangers} packets that did not fit the question were passed over`)),
+      finish(
+        failed(
+          "timeout",
+          server,
+          strangers === 0
+            ? "did not answer in time"
+            : `did not answer in time; ${strangers} packets that did not fit the question were passed over`,
+        ),
+      ),
     );
     io.open.add(abandon);
     // ICMP's "port unreachable" arrives as an error of the connected socket: nobody listens there.
@@ -125,9 +136,13 @@ function askOverTcp(server: ServerAddress, query: Buffer, questionEnd: number, u
       resolve(result);
     };
     const abandon = (): void => finish(failed("unreachable", server, "was not waited for: the relay stops"));
-    const cancelTimer = io.clock.after(Math.max(0, until - io.clock.monotonic()), () => finish(failed("timeout", server, "truncated its answer and did not answer over TCP in time")));
+    const cancelTimer = io.clock.after(Math.max(0, until - io.clock.monotonic()), () =>
+      finish(failed("timeout", server, "truncated its answer and did not answer over TCP in time")),
+    );
     io.open.add(abandon);
-    socket.on("error", (error) => finish(failed("unreachable", server, `truncated its answer and cannot be reached over TCP (${errorText(error)})`)));
+    socket.on("error", (error) =>
+      finish(failed("unreachable", server, `truncated its answer and cannot be reached over TCP (${errorText(error)})`)),
+    );
     socket.on("close", () => finish(failed("malformed", server, "truncated its answer and closed the TCP connection without one")));
     socket.on("connect", () => {
       const framed = Buffer.allocUnsafe(query.length + 2);

@@ -62,7 +62,9 @@ export function readName(message: Buffer, cursor: Cursor): string {
 function escapeLabel(label: string): string {
   return label
     .replace(/[A-Z]/g, (letter) => letter.toLowerCase())
-    .replace(NEEDS_ESCAPE, (octet) => (octet === "." || octet === "\\" ? `\\${octet}` : `\\${octet.charCodeAt(0).toString().padStart(3, "0")}`));
+    .replace(NEEDS_ESCAPE, (octet) =>
+      octet === "." || octet === "\\" ? `\\${octet}` : `\\${octet.charCodeAt(0).toString().padStart(3, "0")}`,
+    );
 }
 
 /** The wire form of a name in the text form above; undefined if it is none: an empty or over-long label, not ASCII. */

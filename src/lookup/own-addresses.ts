@@ -31,12 +31,15 @@ export function canonicalAddress(address: string): string | undefined {
 
 /** True if some interface has an IPv6 address that the world can answer to. */
 export function hasGlobalIpv6(interfaces: Interfaces): boolean {
-  return Object.values(interfaces).some((list) => list?.some(({ address, family, internal }) => family === "IPv6" && !internal && isSpecialUse(address) === undefined));
+  return Object.values(interfaces).some((list) =>
+    list?.some(({ address, family, internal }) => family === "IPv6" && !internal && isSpecialUse(address) === undefined),
+  );
 }
 
 /** The names that DNS gives an address (RFC 1035 §3.5, RFC 3596 §2.5). They prove nothing until they lead back. */
 export async function findReverseName(dns: Pick<DnsClient, "ask">, address: string): Promise<Finding<string>> {
   const parsed = parseAddress(address);
-  if (parsed === undefined) return { kind: "failed", reason: "not-a-name", detail: `not an IP address: ${JSON.stringify(address.slice(0, 100))}` };
+  if (parsed === undefined)
+    return { kind: "failed", reason: "not-a-name", detail: `not an IP address: ${JSON.stringify(address.slice(0, 100))}` };
   return dns.ask(reverseName(parsed.toByteArray()), "PTR");
 }

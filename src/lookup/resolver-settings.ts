@@ -28,7 +28,9 @@ export function parseServerAddress(text: string): Parsed<ServerAddress> {
   const number = port === undefined ? DNS_PORT : Number(port);
   if (address !== undefined && isIP(address) === (six === undefined ? 4 : 6) && number > 0 && number <= 65_535)
     return good({ address: six === undefined ? address : address.toLowerCase(), port: number });
-  return bad(`not the address of a resolver: ${JSON.stringify(trimmed.slice(0, 100))}; expected system, 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353`);
+  return bad(
+    `not the address of a resolver: ${JSON.stringify(trimmed.slice(0, 100))}; expected system, 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353`,
+  );
 }
 
 /** `127.0.0.1`, and `127.0.0.1:5353` or `[::1]:5353` where the port is not DNS's own. */

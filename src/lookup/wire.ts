@@ -64,8 +64,38 @@ const { record: codecOf } = dnsPacket as unknown as { record(type: string): Rdat
 
 const KNOWN: Readonly<Record<string, number>> = {
   ...TYPE,
-  ...{ HINFO: 13, RP: 17, AFSDB: 18, SIG: 24, KEY: 25, LOC: 29, SRV: 33, NAPTR: 35, KX: 36, CERT: 37, APL: 42, DS: 43, SSHFP: 44, IPSECKEY: 45, RRSIG: 46, NSEC: 47 },
-  ...{ DNSKEY: 48, DHCID: 49, NSEC3: 50, NSEC3PARAM: 51, HIP: 55, CDS: 59, CDNSKEY: 60, NULL: 10, URI: 256, CAA: 257, TA: 32768, DLV: 32769 },
+  ...{
+    HINFO: 13,
+    RP: 17,
+    AFSDB: 18,
+    SIG: 24,
+    KEY: 25,
+    LOC: 29,
+    SRV: 33,
+    NAPTR: 35,
+    KX: 36,
+    CERT: 37,
+    APL: 42,
+    DS: 43,
+    SSHFP: 44,
+    IPSECKEY: 45,
+    RRSIG: 46,
+    NSEC: 47,
+  },
+  ...{
+    DNSKEY: 48,
+    DHCID: 49,
+    NSEC3: 50,
+    NSEC3PARAM: 51,
+    HIP: 55,
+    CDS: 59,
+    CDNSKEY: 60,
+    NULL: 10,
+    URI: 256,
+    CAA: 257,
+    TA: 32768,
+    DLV: 32769,
+  },
 };
 
 /** The number of a type that can be asked for; undefined for what is no record, such as OPT and AXFR. */
@@ -247,7 +277,8 @@ function readRdata(message: Buffer, start: number, length: number, type: number,
     }
     case TYPE.TLSA: {
       const [usage, selector, matchingType] = message.subarray(start, end);
-      if (usage === undefined || selector === undefined || matchingType === undefined) throw new MalformedMessage("a TLSA record is too short");
+      if (usage === undefined || selector === undefined || matchingType === undefined)
+        throw new MalformedMessage("a TLSA record is too short");
       return { usage, selector, matchingType, certificate: Buffer.from(message.subarray(start + 3, end)) } satisfies TlsaData;
     }
     default: {

@@ -6,12 +6,19 @@ import type { Finding, HostAddress } from "../../src/policy/facts.ts";
 import { type DnsServer, startDnsServer, type Zone } from "../support/dns-server.ts";
 import { MovedClock } from "../support/moved-clock.ts";
 
-const answer = (...records: string[]): Finding<string> => ({ kind: "answer", records, security: "secure", canonicalName: "host.test", expires: 1000 });
+const answer = (...records: string[]): Finding<string> => ({
+  kind: "answer",
+  records,
+  security: "secure",
+  canonicalName: "host.test",
+  expires: 1000,
+});
 const failed: Finding<string> = { kind: "failed", reason: "servfail", detail: "SERVFAIL" };
 const noName: Finding<string> = { kind: "no-such-name", security: "secure", expires: 500 };
 
 /** `6:address` for each in order, or the kind. */
-const summary = (finding: Finding<HostAddress>): string => (finding.kind === "answer" ? finding.records.map(({ address, family }) => `${family}:${address}`).join(" ") : finding.kind);
+const summary = (finding: Finding<HostAddress>): string =>
+  finding.kind === "answer" ? finding.records.map(({ address, family }) => `${family}:${address}`).join(" ") : finding.kind;
 
 describe("the two families together", () => {
   const cases: [what: string, four: Finding<string>, six: Finding<string>, result: string][] = [
@@ -29,7 +36,8 @@ describe("the two families together", () => {
     ["no such name for one, none for the other", noName, answer(), ""],
     ["no such name for one, a failure for the other", noName, failed, "failed"],
   ];
-  for (const [what, four, six, result] of cases) test(`${what}: ${result === "" ? "NODATA" : result}`, () => expect(summary(combineAddresses(four, six).finding)).toBe(result));
+  for (const [what, four, six, result] of cases)
+    test(`${what}: ${result === "" ? "NODATA" : result}`, () => expect(summary(combineAddresses(four, six).finding)).toBe(result));
 
   test("are secure only if both are, and as old as the older", () => {
     const insecure: Finding<string> = { kind: "answer", records: ["x"], security: "insecure", canonicalName: "host.test", expires: 700 };
@@ -43,17 +51,30 @@ afterEach(async () => {
   for (const thing of open.splice(0).toReversed()) await thing.close();
 });
 
-async function world(zone: Zone, options: Partial<DnsLookupOptions> = {}): Promise<{ dns: DnsClient; server: DnsServer; clock: MovedClock; find: (name: string) => Promise<Finding<HostAddress>> }> {
+async function world(
+  zone: Zone,
+  options: Partial<DnsLookupOptions> = {},
+): Promise<{ dns: DnsClient; server: DnsServer; clock: MovedClock; find: (name: string) => Promise<Finding<HostAddress>> }> {
   const server = await startDnsServer(zone);
   const clock = new MovedClock();
-  const dns = createDnsLookup({ servers: [server], timeout: 5_000, attempts: 1, cacheEntries: 1_000, longestTtl: 86_400_000, clock, ...options });
+  const dns = createDnsLookup({
+    servers: [server],
+    timeout: 5_000,
+    attempts: 1,
+    cacheEntries: 1_000,
+    longestTtl: 86_400_000,
+    clock,
+    ...options,
+  });
   open.push(server, dns);
   return { dns, server, clock, find: (name) => dns.findAddresses(name as Domain) };
 }
 
 describe("looking up a host", () => {
   test("asks for both at the same time, and gives canonical text", async () => {
-    const { server, find } = await world({ "mx.test": { A: ["192.0.2.1"], AAAA: ["2001:db8:0:0:0:0:0:1"], behave: { kind: "slow", ms: 30 } } });
+    const { server, find } = await world({
+      "mx.test": { A: ["192.0.2.1"], AAAA: ["2001:db8:0:0:0:0:0:1"], behave: { kind: "slow", ms: 30 } },
+    });
     const finding = find("mx.test");
     await vi.waitFor(() => expect(server.queries).toHaveLength(2));
     expect(summary(await finding)).toBe("6:2001:db8::1 4:192.0.2.1");
@@ -65,7 +86,9 @@ describe("looking up a host", () => {
   });
 
   test("one family's failure is asked again soon, although the other's answer is good for long", async () => {
-    const { server, clock, find } = await world({ "mx.test": { A: ["192.0.2.1"], AAAA: ["2001:db8::1"], behave: { kind: "rcode", rcode: "SERVFAIL" }, types: ["AAAA"], times: 1 } });
+    const { server, clock, find } = await world({
+      "mx.test": { A: ["192.0.2.1"], AAAA: ["2001:db8::1"], behave: { kind: "rcode", rcode: "SERVFAIL" }, types: ["AAAA"], times: 1 },
+    });
     expect(summary(await find("mx.test"))).toBe("4:192.0.2.1");
     expect(summary(await find("mx.test"))).toBe("4:192.0.2.1");
     expect(server.queries).toHaveLength(2);
@@ -93,11 +116,23 @@ describe("without IPv6", () => {
   });
 
   const cases: [what: string, zone: Zone, result: object][] = [
-    ["a host with IPv6 only is out of reach, not without address", { "mx.test": { AAAA: ["2001:db8::1"] } }, { kind: "failed", reason: "unreachable", detail: expect.stringContaining("IPv6 addresses only") }],
+    [
+      "a host with IPv6 only is out of reach, not without address",
+      { "mx.test": { AAAA: ["2001:db8::1"] } },
+      { kind: "failed", reason: "unreachable", detail: expect.stringContaining("IPv6 addresses only") },
+    ],
     ["a host with neither has no address", { "mx.test": { TXT: ["x"] } }, { kind: "answer", records: [] }],
     ["a host that does not exist does not", {}, { kind: "no-such-name" }],
-    ["a host of which nothing is known", { "mx.test": { behave: { kind: "rcode", rcode: "SERVFAIL" } } }, { kind: "failed", reason: "servfail" }],
-    ["a host whose IPv6 half fails", { "mx.test": { behave: { kind: "rcode", rcode: "SERVFAIL" }, types: ["AAAA"] } }, { kind: "failed", reason: "servfail" }],
+    [
+      "a host of which nothing is known",
+      { "mx.test": { behave: { kind: "rcode", rcode: "SERVFAIL" } } },
+      { kind: "failed", reason: "servfail" },
+    ],
+    [
+      "a host whose IPv6 half fails",
+      { "mx.test": { behave: { kind: "rcode", rcode: "SERVFAIL" }, types: ["AAAA"] } },
+      { kind: "failed", reason: "servfail" },
+    ],
   ];
   for (const [what, zone, result] of cases)
     test(what, async () => {

@@ -9,10 +9,21 @@ afterEach(async () => {
   for (const thing of open.splice(0).toReversed()) await thing.close();
 });
 
-async function world(zone: Zone, options: Partial<DnsLookupOptions> = {}): Promise<{ dns: DnsClient; server: DnsServer; clock: MovedClock; ask: (name: string) => Promise<string> }> {
+async function world(
+  zone: Zone,
+  options: Partial<DnsLookupOptions> = {},
+): Promise<{ dns: DnsClient; server: DnsServer; clock: MovedClock; ask: (name: string) => Promise<string> }> {
   const server = await startDnsServer(zone);
   const clock = new MovedClock();
-  const dns = createDnsLookup({ servers: [server], timeout: 5_000, attempts: 1, cacheEntries: 1_000, longestTtl: 86_400_000, clock, ...options });
+  const dns = createDnsLookup({
+    servers: [server],
+    timeout: 5_000,
+    attempts: 1,
+    cacheEntries: 1_000,
+    longestTtl: 86_400_000,
+    clock,
+    ...options,
+  });
   open.push(server, dns);
   const ask = async (name: string): Promise<string> => {
     const finding = await dns.findMx(name as Domain);
@@ -53,7 +64,10 @@ describe("an answer is kept for its TTL", () => {
   });
 
   test("with an alias for the least TTL of the chain", async () => {
-    const { server, clock, ask } = await world({ "alias.test": { CNAME: "example.test", ttl: 30 }, "example.test": { MX: ["10 a.test"], ttl: 600 } });
+    const { server, clock, ask } = await world({
+      "alias.test": { CNAME: "example.test", ttl: 30 },
+      "example.test": { MX: ["10 a.test"], ttl: 600 },
+    });
     await ask("alias.test");
     await clock.pass(30_000);
     await ask("alias.test");
@@ -80,7 +94,10 @@ describe("a denial is kept as its SOA says (RFC 2308 §5)", () => {
     [86_400, 86_400, 3_600], // days are too long
   ];
   for (const [ttl, minimum, seconds] of cases)
-    for (const [what, name] of [["NXDOMAIN", "gone.test"], ["NODATA", "empty.test"]] as const)
+    for (const [what, name] of [
+      ["NXDOMAIN", "gone.test"],
+      ["NODATA", "empty.test"],
+    ] as const)
       test(`${what} with SOA TTL ${ttl} and minimum ${minimum}: ${seconds} s`, async () => {
         const { server, clock, ask } = await world({ "empty.test": { A: ["192.0.2.1"] } });
         server.setNegativeTtl({ ttl, minimum });
@@ -104,7 +121,9 @@ describe("a denial is kept as its SOA says (RFC 2308 §5)", () => {
 });
 
 test("a failure is kept for seconds, so that a domain's backlog does not hammer a resolver (RFC 9520)", async () => {
-  const { server, clock, ask } = await world({ "example.test": { MX: ["10 a.test"], behave: { kind: "rcode", rcode: "SERVFAIL" }, times: 1 } });
+  const { server, clock, ask } = await world({
+    "example.test": { MX: ["10 a.test"], behave: { kind: "rcode", rcode: "SERVFAIL" }, times: 1 },
+  });
   expect(await ask("example.test")).toBe("failed");
   await clock.pass(9_999);
   expect(await ask("example.test")).toBe("failed");
@@ -120,7 +139,12 @@ describe("one question at a time", () => {
     expect(new Set(answers)).toEqual(new Set(["a.test"]));
     expect(server.queries).toHaveLength(1);
     await Promise.all(Array.from({ length: 100 }, () => dns.findAddresses("a.test" as Domain)));
-    expect(server.queries.slice(1).map((query) => query.type).toSorted()).toEqual(["A", "AAAA"]);
+    expect(
+      server.queries
+        .slice(1)
+        .map((query) => query.type)
+        .toSorted(),
+    ).toEqual(["A", "AAAA"]);
   });
 
   test("another type or name is another question", async () => {
@@ -156,7 +180,10 @@ test("the cache is bounded in octets too: a giant answer does not push everythin
 });
 
 test("clear forgets what is known, and what is under way is not remembered", async () => {
-  const { server, ask, dns } = await world({ "example.test": { MX: ["10 old.test"] }, "slow.test": { MX: ["10 old.test"], behave: { kind: "slow", ms: 60 }, times: 1 } });
+  const { server, ask, dns } = await world({
+    "example.test": { MX: ["10 old.test"] },
+    "slow.test": { MX: ["10 old.test"], behave: { kind: "slow", ms: 60 }, times: 1 },
+  });
   await ask("example.test");
   const slow = ask("slow.test");
   await vi.waitFor(() => expect(server.count("slow.test")).toBe(1));

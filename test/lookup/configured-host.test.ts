@@ -61,7 +61,8 @@ describe("a host that the operator named", () => {
     ["EAI_AGAIN", { kind: "failed", reason: "servfail", detail: expect.stringContaining("EAI_AGAIN") }],
     ["EAI_FAIL", { kind: "failed", reason: "servfail" }],
   ];
-  for (const [code, finding] of failures) test(`${code} is a finding`, async () => expect(await world(failing(code)).find("relay.test")).toMatchObject(finding));
+  for (const [code, finding] of failures)
+    test(`${code} is a finding`, async () => expect(await world(failing(code)).find("relay.test")).toMatchObject(finding));
 
   test("is asked for once by many, and again soon", async () => {
     const { find, asked, clock } = world(() => Promise.resolve(both));
@@ -82,7 +83,10 @@ describe("a host that the operator named", () => {
   test("with IPv6 only is out of reach where IPv6 is not used", async () => {
     const ipv6 = () => false;
     expect(await world(() => Promise.resolve(both), { ipv6 }).find("relay.test")).toMatchObject({ records: [{ family: 4 }] });
-    expect(await world(() => Promise.resolve(both.slice(1)), { ipv6 }).find("relay.test")).toMatchObject({ kind: "failed", reason: "unreachable" });
+    expect(await world(() => Promise.resolve(both.slice(1)), { ipv6 }).find("relay.test")).toMatchObject({
+      kind: "failed",
+      reason: "unreachable",
+    });
   });
 
   test("localhost, by the real getaddrinfo", async () => {

@@ -13,9 +13,21 @@ afterEach(async () => {
 
 const clock = new MovedClock();
 
-async function world(zone: Zone, options: Partial<DnsLookupOptions> = {}, servers = 1): Promise<{ dns: DnsClient; server: DnsServer; others: DnsServer[] }> {
+async function world(
+  zone: Zone,
+  options: Partial<DnsLookupOptions> = {},
+  servers = 1,
+): Promise<{ dns: DnsClient; server: DnsServer; others: DnsServer[] }> {
   const started = await Promise.all(Array.from({ length: servers }, () => startDnsServer(zone)));
-  const dns = createDnsLookup({ servers: started, timeout: 5_000, attempts: 3, cacheEntries: 1_000, longestTtl: 86_400_000, clock, ...options });
+  const dns = createDnsLookup({
+    servers: started,
+    timeout: 5_000,
+    attempts: 3,
+    cacheEntries: 1_000,
+    longestTtl: 86_400_000,
+    clock,
+    ...options,
+  });
   open.push(...started, dns);
   const [server, ...others] = started;
   if (server === undefined) throw new Error("no server was asked for");
@@ -43,7 +55,15 @@ describe("a question", () => {
       expires: clock.now() + 300_000,
     });
     expect(server.queries).toMatchObject([
-      { name: "example.test", type: "MX", transport: "udp", recursionDesired: true, authenticData: true, checkingDisabled: false, edns: { udpPayloadSize: 1232, dnssecOk: true } },
+      {
+        name: "example.test",
+        type: "MX",
+        transport: "udp",
+        recursionDesired: true,
+        authenticData: true,
+        checkingDisabled: false,
+        edns: { udpPayloadSize: 1232, dnssecOk: true },
+      },
     ]);
   });
 
@@ -100,7 +120,11 @@ describe("existence", () => {
 
   test("a referral is no denial", async () => {
     const { dns } = await world(misbehaving({ kind: "bytes", bytes: (query) => referral(query) }));
-    expect(await dns.findMx(domain("example.test"))).toMatchObject({ kind: "failed", reason: "refused", detail: expect.stringContaining("no recursive resolver") });
+    expect(await dns.findMx(domain("example.test"))).toMatchObject({
+      kind: "failed",
+      reason: "refused",
+      detail: expect.stringContaining("no recursive resolver"),
+    });
   });
 
   test("records under NXDOMAIN are believed neither way", async () => {
@@ -134,7 +158,15 @@ describe("the security status", () => {
   };
   const trusting = async (): Promise<DnsClient> => {
     const { dns, server } = await world(zone);
-    const trusted = createDnsLookup({ servers: [server], trustAdFrom: [{ address: server.address, port: server.port }], timeout: 5_000, attempts: 1, cacheEntries: 100, longestTtl: 1e6, clock });
+    const trusted = createDnsLookup({
+      servers: [server],
+      trustAdFrom: [{ address: server.address, port: server.port }],
+      timeout: 5_000,
+      attempts: 1,
+      cacheEntries: 100,
+      longestTtl: 1e6,
+      clock,
+    });
     open.push(trusted, dns);
     return trusted;
   };
@@ -154,7 +186,11 @@ describe("the security status", () => {
     });
 
   test("an alias asked for by its own type has its own zone's status", async () => {
-    expect(await (await trusting()).ask("half.test", "CNAME")).toMatchObject({ records: ["insecure.test"], security: "secure", canonicalName: "half.test" });
+    expect(await (await trusting()).ask("half.test", "CNAME")).toMatchObject({
+      records: ["insecure.test"],
+      security: "secure",
+      canonicalName: "half.test",
+    });
   });
 
   test("AD of a server that is not listed counts for nothing, another port of the same address included", async () => {
@@ -166,8 +202,18 @@ describe("the security status", () => {
   });
 
   test("a proven NXDOMAIN is secure", async () => {
-    const server = await startDnsServer({ "gone.test": { behave: { kind: "bytes", bytes: (_query, right) => withAd(withRcode(right, 3)) } } });
-    const dns = createDnsLookup({ servers: [server], trustAdFrom: [server], timeout: 5_000, attempts: 1, cacheEntries: 100, longestTtl: 1e6, clock });
+    const server = await startDnsServer({
+      "gone.test": { behave: { kind: "bytes", bytes: (_query, right) => withAd(withRcode(right, 3)) } },
+    });
+    const dns = createDnsLookup({
+      servers: [server],
+      trustAdFrom: [server],
+      timeout: 5_000,
+      attempts: 1,
+      cacheEntries: 100,
+      longestTtl: 1e6,
+      clock,
+    });
     open.push(server, dns);
     expect(await dns.findMx(domain("gone.test"))).toMatchObject({ kind: "no-such-name", security: "secure" });
   });
@@ -181,19 +227,29 @@ function withAd(message: Buffer): Buffer {
 
 describe("aliases", () => {
   const chain = (length: number, more: object = {}): Zone => ({
-    ...Object.fromEntries(Array.from({ length }, (_, link) => [`a${link}.test`, { CNAME: `a${link + 1}.test`, ttl: 1000 - link, ...more }])),
+    ...Object.fromEntries(
+      Array.from({ length }, (_, link) => [`a${link}.test`, { CNAME: `a${link + 1}.test`, ttl: 1000 - link, ...more }]),
+    ),
     [`a${length}.test`]: { MX: ["10 mx.test"], ttl: 2000 },
   });
 
   test("are followed inside the answer, with the least TTL of the chain", async () => {
     const { dns, server } = await world(chain(3));
-    expect(await dns.findMx(domain("a0.test"))).toMatchObject({ canonicalName: "a3.test", records: [{ exchange: "mx.test" }], expires: clock.now() + 998_000 });
+    expect(await dns.findMx(domain("a0.test"))).toMatchObject({
+      canonicalName: "a3.test",
+      records: [{ exchange: "mx.test" }],
+      expires: clock.now() + 998_000,
+    });
     expect(server.queries).toHaveLength(1);
   });
 
   test("are asked for where the answer stops short", async () => {
     const { dns, server } = await world(chain(3, { cutShort: true }));
-    expect(await dns.findMx(domain("a0.test"))).toMatchObject({ canonicalName: "a3.test", records: [{ exchange: "mx.test" }], expires: clock.now() + 998_000 });
+    expect(await dns.findMx(domain("a0.test"))).toMatchObject({
+      canonicalName: "a3.test",
+      records: [{ exchange: "mx.test" }],
+      expires: clock.now() + 998_000,
+    });
     expect(server.queries.map((query) => query.name)).toEqual(["a0.test", "a1.test", "a2.test", "a3.test"]);
   });
 
@@ -207,7 +263,11 @@ describe("aliases", () => {
     });
 
     test(`${how}: a circle is a loop, and ends`, async () => {
-      const { dns } = await world({ "a.test": { CNAME: "b.test", ...more }, "b.test": { CNAME: "a.test", ...more }, "self.test": { CNAME: "self.test", ...more } });
+      const { dns } = await world({
+        "a.test": { CNAME: "b.test", ...more },
+        "b.test": { CNAME: "a.test", ...more },
+        "self.test": { CNAME: "self.test", ...more },
+      });
       expect(await dns.findMx(domain("a.test"))).toMatchObject({ kind: "failed", reason: "alias-loop" });
       expect(await dns.findMx(domain("self.test"))).toMatchObject({ kind: "failed", reason: "alias-loop" });
       // Both ends at once: neither waits for the other for ever.
@@ -224,7 +284,10 @@ describe("aliases", () => {
   });
 
   test("to a server's trouble fail", async () => {
-    const { dns } = await world({ "a.test": { CNAME: "b.test", cutShort: true }, "b.test": { behave: { kind: "rcode", rcode: "SERVFAIL" } } });
+    const { dns } = await world({
+      "a.test": { CNAME: "b.test", cutShort: true },
+      "b.test": { behave: { kind: "rcode", rcode: "SERVFAIL" } },
+    });
     expect(await dns.findMx(domain("a.test"))).toMatchObject({ kind: "failed", reason: "servfail" });
   });
 });
@@ -234,10 +297,18 @@ describe("hostile names", () => {
   const exchange = (...labels: string[]): Behaviour => ({
     kind: "bytes",
     bytes: (query) => {
-      const name = Buffer.concat([...labels.map((label) => Buffer.from(`${String.fromCharCode(label.length)}${label}`, "latin1")), Buffer.from([0])]);
+      const name = Buffer.concat([
+        ...labels.map((label) => Buffer.from(`${String.fromCharCode(label.length)}${label}`, "latin1")),
+        Buffer.from([0]),
+      ]);
       const questionEnd = query.length - 11;
       const head = Buffer.from([query[0] ?? 0, query[1] ?? 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-      return Buffer.concat([head, query.subarray(12, questionEnd), Buffer.from([0xc0, 12, 0, 15, 0, 1, 0, 0, 0, 60, 0, name.length + 2, 0, 10]), name]);
+      return Buffer.concat([
+        head,
+        query.subarray(12, questionEnd),
+        Buffer.from([0xc0, 12, 0, 15, 0, 1, 0, 0, 0, 60, 0, name.length + 2, 0, 10]),
+        name,
+      ]);
     },
   });
   const cases: [labels: string[], exchange: string][] = [
@@ -253,10 +324,22 @@ describe("hostile names", () => {
       expect(await dns.findMx(domain("example.test"))).toMatchObject({ records: [{ preference: 10, exchange: text }] });
     });
 
-  const loop: Behaviour = { kind: "bytes", bytes: (query) => Buffer.concat([Buffer.from([query[0] ?? 0, query[1] ?? 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]), query.subarray(12, query.length - 11), Buffer.from([0xc0, query.length - 11])]) };
+  const loop: Behaviour = {
+    kind: "bytes",
+    bytes: (query) =>
+      Buffer.concat([
+        Buffer.from([query[0] ?? 0, query[1] ?? 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]),
+        query.subarray(12, query.length - 11),
+        Buffer.from([0xc0, query.length - 11]),
+      ]),
+  };
   test("a compression loop is a malformed answer, and nothing worse", async () => {
     const { dns } = await world(misbehaving(loop));
-    expect(await dns.findMx(domain("example.test"))).toMatchObject({ kind: "failed", reason: "malformed", detail: expect.stringContaining("pointer") });
+    expect(await dns.findMx(domain("example.test"))).toMatchObject({
+      kind: "failed",
+      reason: "malformed",
+      detail: expect.stringContaining("pointer"),
+    });
   });
 
   test("a malformed answer sends the question to the next server", async () => {
@@ -281,7 +364,11 @@ describe("packets that do not fit are passed over", () => {
       // The forged packet has been sent by now; a question to the same server comes back behind it.
       await dns.ask("other.test", "MX");
       await clock.pass(5_000);
-      expect(await finding).toMatchObject({ kind: "failed", reason: "timeout", detail: expect.stringContaining(kind === "forged-source" ? "in time" : "1 packets") });
+      expect(await finding).toMatchObject({
+        kind: "failed",
+        reason: "timeout",
+        detail: expect.stringContaining(kind === "forged-source" ? "in time" : "1 packets"),
+      });
     });
   }
 
@@ -310,7 +397,11 @@ describe("a truncated answer", () => {
   for (const partial of [false, true])
     test(`that TCP does not repair fails (${partial ? "cut short" : "closed"})`, async () => {
       const { dns, server } = await world(misbehaving({ kind: "truncate-then-hang-up", partial }), { attempts: 1 });
-      expect(await dns.findMx(domain("example.test"))).toMatchObject({ kind: "failed", reason: "malformed", detail: expect.stringContaining("TCP") });
+      expect(await dns.findMx(domain("example.test"))).toMatchObject({
+        kind: "failed",
+        reason: "malformed",
+        detail: expect.stringContaining("TCP"),
+      });
       expect(server.count("example.test")).toBe(2);
     });
 });
@@ -321,7 +412,12 @@ describe("several servers", () => {
   test("SERVFAIL from one: the next is asked, and no server twice", async () => {
     const { dns, server, others } = await world(misbehaving(servfail), {}, 2);
     const finding = await dns.findMx(domain("example.test"));
-    expect(finding).toMatchObject({ kind: "failed", reason: "servfail", extendedError: 7, detail: expect.stringMatching(/^SERVFAIL from 127\.0\.0\.1:\d+ \(EDE 7 signature\?\?expired\)$/) });
+    expect(finding).toMatchObject({
+      kind: "failed",
+      reason: "servfail",
+      extendedError: 7,
+      detail: expect.stringMatching(/^SERVFAIL from 127\.0\.0\.1:\d+ \(EDE 7 signature\?\?expired\)$/),
+    });
     expect([server.queries.length, others[0]?.queries.length]).toEqual([1, 1]);
   });
 
@@ -333,12 +429,19 @@ describe("several servers", () => {
 
   test("an extended error without text is named", async () => {
     const { dns } = await world(misbehaving({ kind: "rcode", rcode: "SERVFAIL", ede: { code: 9 } }));
-    expect(await dns.findMx(domain("example.test"))).toMatchObject({ extendedError: 9, detail: expect.stringContaining("(EDE 9 DNSKEY missing)") });
+    expect(await dns.findMx(domain("example.test"))).toMatchObject({
+      extendedError: 9,
+      detail: expect.stringContaining("(EDE 9 DNSKEY missing)"),
+    });
   });
 
   test("REFUSED is a failure of its own", async () => {
     const { dns } = await world(misbehaving({ kind: "rcode", rcode: "REFUSED" }));
-    expect(await dns.findMx(domain("example.test"))).toMatchObject({ kind: "failed", reason: "refused", detail: expect.stringContaining("REFUSED from 127.0.0.1") });
+    expect(await dns.findMx(domain("example.test"))).toMatchObject({
+      kind: "failed",
+      reason: "refused",
+      detail: expect.stringContaining("REFUSED from 127.0.0.1"),
+    });
   });
 
   test("the failure that says most is told: SERVFAIL with its reason, not the timeout after it", async () => {
@@ -388,11 +491,17 @@ describe("several servers", () => {
     const alone = createDnsLookup({ servers: [gone], timeout: 5_000, attempts: 2, cacheEntries: 10, longestTtl: 1e6, clock });
     open.push(dns, alone);
     expect(await dns.findMx(domain("example.test"))).toMatchObject({ kind: "answer" });
-    expect(await alone.findMx(domain("example.test"))).toMatchObject({ kind: "failed", reason: "unreachable", detail: expect.stringContaining("ECONNREFUSED") });
+    expect(await alone.findMx(domain("example.test"))).toMatchObject({
+      kind: "failed",
+      reason: "unreachable",
+      detail: expect.stringContaining("ECONNREFUSED"),
+    });
   });
 
   test("a server from before EDNS is asked without it", async () => {
-    const { dns, server } = await world({ "example.test": { MX: ["10 mx.example.test"], behave: { kind: "rcode", rcode: "FORMERR" }, times: 1 } });
+    const { dns, server } = await world({
+      "example.test": { MX: ["10 mx.example.test"], behave: { kind: "rcode", rcode: "FORMERR" }, times: 1 },
+    });
     expect(await dns.findMx(domain("example.test"))).toMatchObject({ kind: "answer" });
     expect(server.queries.map((query) => query.edns !== undefined)).toEqual([true, false]);
   });
@@ -407,7 +516,11 @@ describe("several servers", () => {
     await dns.ask("example.test", "A");
     expect([one.queries.length, other.queries.length]).toEqual([1, 1]);
     servers = [];
-    expect(await dns.ask("example.test", "TXT")).toMatchObject({ kind: "failed", reason: "unreachable", detail: "no resolver is configured" });
+    expect(await dns.ask("example.test", "TXT")).toMatchObject({
+      kind: "failed",
+      reason: "unreachable",
+      detail: "no resolver is configured",
+    });
   });
 
   test("IPv6 servers are asked too", async () => {

@@ -39,7 +39,9 @@ describe("a name on the wire reads as one text only", () => {
         const octets = wire(...labels);
         const again = encodeName(read(octets));
         // Case is the one thing that may differ.
-        const lower = Buffer.from(octets.map((octet, at) => (isLength(octets, at) ? octet : octet >= 65 && octet <= 90 ? octet + 32 : octet)));
+        const lower = Buffer.from(
+          octets.map((octet, at) => (isLength(octets, at) ? octet : octet >= 65 && octet <= 90 ? octet + 32 : octet)),
+        );
         expect(again?.toString("hex")).toBe(lower.toString("hex"));
       }),
       { numRuns: 1000 },
@@ -73,7 +75,8 @@ describe("what DNS cannot be asked for is no name", () => {
     ["a\\999.test", false],
     ["a\\é.test", false],
   ];
-  for (const [text, ok] of cases) test(`${JSON.stringify(text.slice(0, 80))} ${ok ? "can" : "cannot"} be asked`, () => expect(encodeName(text) !== undefined).toBe(ok));
+  for (const [text, ok] of cases)
+    test(`${JSON.stringify(text.slice(0, 80))} ${ok ? "can" : "cannot"} be asked`, () => expect(encodeName(text) !== undefined).toBe(ok));
 });
 
 describe("compressed names", () => {

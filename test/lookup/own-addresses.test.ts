@@ -5,11 +5,25 @@ import { createDnsLookup } from "../../src/lookup/dns.ts";
 import { canonicalAddress, findReverseName, hasGlobalIpv6, type Interfaces, localAddresses } from "../../src/lookup/own-addresses.ts";
 import { startDnsServer } from "../support/dns-server.ts";
 
-const loopback: Interfaces = { lo: [{ address: "127.0.0.1", family: "IPv4", internal: true }, { address: "::1", family: "IPv6", internal: true }] };
+const loopback: Interfaces = {
+  lo: [
+    { address: "127.0.0.1", family: "IPv4", internal: true },
+    { address: "::1", family: "IPv6", internal: true },
+  ],
+};
 const ipv6 = (address: string, internal = false): Interfaces => ({ ...loopback, eth0: [{ address, family: "IPv6", internal }] });
 
 test("every address of every interface is ours, in one spelling", () => {
-  expect(localAddresses({ ...loopback, eth0: [{ address: "192.0.2.1", family: "IPv4", internal: false }, { address: "FE80:0::1%eth0", family: "IPv6", internal: false }], gone: undefined })).toEqual(["127.0.0.1", "::1", "192.0.2.1", "fe80::1"]);
+  expect(
+    localAddresses({
+      ...loopback,
+      eth0: [
+        { address: "192.0.2.1", family: "IPv4", internal: false },
+        { address: "FE80:0::1%eth0", family: "IPv6", internal: false },
+      ],
+      gone: undefined,
+    }),
+  ).toEqual(["127.0.0.1", "::1", "192.0.2.1", "fe80::1"]);
   expect(localAddresses(networkInterfaces())).toContain("127.0.0.1");
 });
 
@@ -32,7 +46,10 @@ describe("global IPv6", () => {
 });
 
 test("the name of an address is asked for in its reverse zone", async () => {
-  const server = await startDnsServer({ "1.2.0.192.in-addr.arpa": { PTR: ["Relay.Example.TEST"] }, [`1.${"0.".repeat(23)}8.b.d.0.1.0.0.2.ip6.arpa`]: { PTR: ["six.example.test"] } });
+  const server = await startDnsServer({
+    "1.2.0.192.in-addr.arpa": { PTR: ["Relay.Example.TEST"] },
+    [`1.${"0.".repeat(23)}8.b.d.0.1.0.0.2.ip6.arpa`]: { PTR: ["six.example.test"] },
+  });
   const dns = createDnsLookup({ servers: [server], timeout: 5_000, attempts: 1, cacheEntries: 10, longestTtl: 1e6, clock: systemClock });
   try {
     expect(await findReverseName(dns, "192.0.2.1")).toMatchObject({ records: ["relay.example.test"] });

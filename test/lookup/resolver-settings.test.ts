@@ -2,7 +2,13 @@ import { mkdtempSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
-import { createServerList, describeServer, parseResolvConf, parseServerAddress, type ServerList } from "../../src/lookup/resolver-settings.ts";
+import {
+  createServerList,
+  describeServer,
+  parseResolvConf,
+  parseServerAddress,
+  type ServerList,
+} from "../../src/lookup/resolver-settings.ts";
 import { MovedClock } from "../support/moved-clock.ts";
 
 describe("a resolver's address", () => {
@@ -33,8 +39,22 @@ describe("a resolver's address", () => {
 });
 
 test("resolv.conf: its nameservers in order, and nothing else", () => {
-  const text = ["# nameserver 192.0.2.9", "; nameserver 192.0.2.9", "search example.test", "nameserver 192.0.2.1 # first", "options timeout:1", "nameserver\tfe80::1%eth0", "nameserver resolver.test", " nameserver 192.0.2.8", "nameserver 2001:DB8::53"].join("\n");
-  expect(parseResolvConf(text).map(({ address, port }) => `${address} ${port}`)).toEqual(["192.0.2.1 53", "fe80::1%eth0 53", "2001:db8::53 53"]);
+  const text = [
+    "# nameserver 192.0.2.9",
+    "; nameserver 192.0.2.9",
+    "search example.test",
+    "nameserver 192.0.2.1 # first",
+    "options timeout:1",
+    "nameserver\tfe80::1%eth0",
+    "nameserver resolver.test",
+    " nameserver 192.0.2.8",
+    "nameserver 2001:DB8::53",
+  ].join("\n");
+  expect(parseResolvConf(text).map(({ address, port }) => `${address} ${port}`)).toEqual([
+    "192.0.2.1 53",
+    "fe80::1%eth0 53",
+    "2001:db8::53 53",
+  ]);
   expect(parseResolvConf("search example.test\n")).toEqual([{ address: "127.0.0.1", port: 53 }]);
 });
 
@@ -75,7 +95,10 @@ describe("the list of servers", () => {
   });
 
   test("nonsense is refused with what was expected", () => {
-    expect(createServerList(["system", "resolver.test"], new MovedClock(), file)).toMatchObject({ ok: false, error: expect.stringContaining("resolver.test") });
+    expect(createServerList(["system", "resolver.test"], new MovedClock(), file)).toMatchObject({
+      ok: false,
+      error: expect.stringContaining("resolver.test"),
+    });
     expect(createServerList([], new MovedClock(), file)).toMatchObject({ ok: false });
   });
 });

@@ -126,7 +126,8 @@ describe("the operator's exceptions", () => {
     [["127.0.0.0/8"], "127.1", true],
   ];
   for (const [allowed, address, refused] of guards)
-    test(`${JSON.stringify(allowed)} ${refused ? "refuses" : "lets pass"} ${address}`, () => expect(createAddressGuard(allowed)(address) !== undefined).toBe(refused));
+    test(`${JSON.stringify(allowed)} ${refused ? "refuses" : "lets pass"} ${address}`, () =>
+      expect(createAddressGuard(allowed)(address) !== undefined).toBe(refused));
 
   test("that are no networks are said to be none", () => {
     for (const text of ["10.0.0.0/33", "fd00::/129", "10.0.0/8", "localhost", "", "10.0.0.0/", "10.0.0.0/8/8"]) {

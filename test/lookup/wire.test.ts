@@ -5,17 +5,57 @@ import { answersQuery, decodeResponse, encodeQuery, type RecordType, typeNumber 
 
 const wireName = Buffer.from("\x07example\x04test\x00", "latin1");
 
-const types: RecordType[] = ["A", "AAAA", "CNAME", "NS", "PTR", "MX", "SOA", "TXT", "TLSA", "SRV", "CAA", "DS", "DNSKEY", "RRSIG", "NSEC", "NSEC3", "SSHFP", "HINFO", "RP", "NAPTR", "NULL"];
+const types: RecordType[] = [
+  "A",
+  "AAAA",
+  "CNAME",
+  "NS",
+  "PTR",
+  "MX",
+  "SOA",
+  "TXT",
+  "TLSA",
+  "SRV",
+  "CAA",
+  "DS",
+  "DNSKEY",
+  "RRSIG",
+  "NSEC",
+  "NSEC3",
+  "SSHFP",
+  "HINFO",
+  "RP",
+  "NAPTR",
+  "NULL",
+];
 
-function response(answers: Answer[], type: RecordType = "MX", more: { authorities?: Answer[]; additionals?: Answer[]; flags?: number } = {}): Buffer {
-  return dnsPacket.encode({ type: "response", id: 1, flags: more.flags ?? 0, questions: [{ name: "example.test", type }], answers, ...more });
+function response(
+  answers: Answer[],
+  type: RecordType = "MX",
+  more: { authorities?: Answer[]; additionals?: Answer[]; flags?: number } = {},
+): Buffer {
+  return dnsPacket.encode({
+    type: "response",
+    id: 1,
+    flags: more.flags ?? 0,
+    questions: [{ name: "example.test", type }],
+    answers,
+    ...more,
+  });
 }
 
 const decode = (message: Buffer, type: RecordType = "MX") => decodeResponse(message, typeNumber(type) ?? 0, type);
 
 test("the query asks for recursion and security status, and leaves the checking on", () => {
   const query = dnsPacket.decode(encodeQuery(0x1234, wireName, 15, true));
-  expect(query).toMatchObject({ id: 0x1234, type: "query", flag_rd: true, flag_ad: true, flag_cd: false, questions: [{ name: "example.test", type: "MX", class: "IN" }] });
+  expect(query).toMatchObject({
+    id: 0x1234,
+    type: "query",
+    flag_rd: true,
+    flag_ad: true,
+    flag_cd: false,
+    questions: [{ name: "example.test", type: "MX", class: "IN" }],
+  });
   expect(query.additionals).toMatchObject([{ type: "OPT", udpPayloadSize: 1232, ednsVersion: 0, flag_do: true, options: [] }]);
   expect(dnsPacket.decode(encodeQuery(1, wireName, 15, false)).additionals).toEqual([]);
 });
@@ -38,8 +78,6 @@ describe("an answer must fit the query", () => {
     ["another opcode", changed(2, 0x90), false],
     ["another name", changed(13, 0x66), false],
     ["another type", changed(end - 3, 1), false],
-    // 15 and 47 differ only in the bit that folds letters.
-    ["another type, a letter's case away", changed(end - 3, 15 | 0x20), false],
     ["another class", changed(end - 1, 3), false],
     ["two questions", changed(5, 2), false],
     ["cut inside the question", right.subarray(0, 20), false],
@@ -48,7 +86,18 @@ describe("an answer must fit the query", () => {
     ["a header only, NOERROR", bare(0), false],
     ["a header only, NXDOMAIN", bare(3), false],
   ];
-  for (const [what, message, fits] of cases) test(`${what}: ${fits ? "fits" : "is passed over"}`, () => expect(answersQuery(query, end, message)).toBe(fits));
+  for (const [what, message, fits] of cases)
+    test(`${what}: ${fits ? "fits" : "is passed over"}`, () => expect(answersQuery(query, end, message)).toBe(fits));
+});
+
+test("only names match in any case, types do not", () => {
+  // 65 and 97 are an A and an a.
+  const query = encodeQuery(1, wireName, 65, false);
+  const other = Buffer.from(query);
+  other[2] = 0x81;
+  expect(answersQuery(query, query.length, other)).toBe(true);
+  other[query.length - 3] = 97;
+  expect(answersQuery(query, query.length, other)).toBe(false);
 });
 
 describe("records must fill their length, and are read strictly", () => {
@@ -90,12 +139,17 @@ describe("records must fill their length, and are read strictly", () => {
         { type: "MX", name: "example.test", ttl: 9, data: { preference: 10, exchange: "MX.example.test" } },
       ]),
     );
-    expect(result).toMatchObject({ ok: true, value: { answers: [{ name: "example.test", ttl: 9, data: { preference: 10, exchange: "mx.example.test" } }] } });
+    expect(result).toMatchObject({
+      ok: true,
+      value: { answers: [{ name: "example.test", ttl: 9, data: { preference: 10, exchange: "mx.example.test" } }] },
+    });
     if (result.ok) expect(result.value.answers).toHaveLength(1);
   });
 
   test("a TTL with the top bit set is zero (RFC 2181 §8)", () => {
-    expect(decode(response([{ type: "MX", name: "example.test", ttl: 0x80000001, data: { preference: 1, exchange: "a.test" } }]))).toMatchObject({ value: { answers: [{ ttl: 0 }] } });
+    expect(
+      decode(response([{ type: "MX", name: "example.test", ttl: 0x80000001, data: { preference: 1, exchange: "a.test" } }])),
+    ).toMatchObject({ value: { answers: [{ ttl: 0 }] } });
   });
 });
 
@@ -114,13 +168,30 @@ test("every type that dns-packet knows comes out as it went in", () => {
   ];
   for (const sample of samples) {
     if (sample.type === "OPT") continue;
-    expect(decode(response([{ ...sample, ttl: 60 }], sample.type), sample.type), sample.type).toMatchObject({ ok: true, value: { answers: [{ data: sample.data }] } });
+    expect(decode(response([{ ...sample, ttl: 60 }], sample.type), sample.type), sample.type).toMatchObject({
+      ok: true,
+      value: { answers: [{ data: sample.data }] },
+    });
   }
 });
 
 describe("extended errors (RFC 8914)", () => {
   const withOption = (...options: { code: number; data: Buffer }[]): Buffer =>
-    response([], "MX", { flags: 2, additionals: [{ type: "OPT", name: ".", udpPayloadSize: 1232, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false, options: options as never }] });
+    response([], "MX", {
+      flags: 2,
+      additionals: [
+        {
+          type: "OPT",
+          name: ".",
+          udpPayloadSize: 1232,
+          extendedRcode: 0,
+          ednsVersion: 0,
+          flags: 0,
+          flag_do: false,
+          options: options as never,
+        },
+      ],
+    });
   test("code and text are read, and the text is made harmless", () => {
     const message = withOption({ code: 10, data: Buffer.alloc(8) }, { code: 15, data: Buffer.from("\0\x07expired\r\nX: \u202e") });
     expect(decode(message)).toMatchObject({ value: { rcode: 2, extendedError: { code: 7, text: "expired??X: ?" } } });
@@ -138,17 +209,38 @@ describe("extended errors (RFC 8914)", () => {
 describe("hostile messages", () => {
   const seeds = types.map((type): Buffer => {
     const data: Partial<Record<RecordType, unknown>> = {
-      A: "192.0.2.1", AAAA: "2001:db8::1", CNAME: "a.test", NS: "a.test", PTR: "a.test", MX: { preference: 10, exchange: "mx.test" }, TXT: ["v=STSv1", "id=1"],
-      TLSA: { usage: 3, selector: 1, matchingType: 1, certificate: Buffer.alloc(32) }, SRV: { priority: 0, weight: 0, port: 25, target: "a.test" },
+      A: "192.0.2.1",
+      AAAA: "2001:db8::1",
+      CNAME: "a.test",
+      NS: "a.test",
+      PTR: "a.test",
+      MX: { preference: 10, exchange: "mx.test" },
+      TXT: ["v=STSv1", "id=1"],
+      TLSA: { usage: 3, selector: 1, matchingType: 1, certificate: Buffer.alloc(32) },
+      SRV: { priority: 0, weight: 0, port: 25, target: "a.test" },
       SOA: { mname: "a.test", rname: "b.test", serial: 1, refresh: 1, retry: 1, expire: 1, minimum: 1 },
     };
     const known = data[type];
-    const record = known === undefined ? ({ type: "NULL", name: "example.test", data: Buffer.alloc(30, 3) } as const) : ({ type, name: "example.test", ttl: 60, data: known } as Answer);
+    const record =
+      known === undefined
+        ? ({ type: "NULL", name: "example.test", data: Buffer.alloc(30, 3) } as const)
+        : ({ type, name: "example.test", ttl: 60, data: known } as Answer);
     const soa = { type: "SOA", name: "test", ttl: 60, data: { mname: "ns.test", rname: "admin.test", minimum: 60 } } as const;
-    const opt = { type: "OPT", name: ".", udpPayloadSize: 1232, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: true, options: [{ code: 15, data: Buffer.from("\0\x06bogus") }] as never } as const;
+    const opt = {
+      type: "OPT",
+      name: ".",
+      udpPayloadSize: 1232,
+      extendedRcode: 0,
+      ednsVersion: 0,
+      flags: 0,
+      flag_do: true,
+      options: [{ code: 15, data: Buffer.from("\0\x06bogus") }] as never,
+    } as const;
     const message = response([record, record], type, { authorities: [soa], additionals: [opt] });
     // For types without a sample: the same octets under the type's own number, so that its decoder meets nonsense.
-    if (known === undefined) for (let at = 30; at < message.length - 1; at++) if (message.readUInt16BE(at) === 10 && message[at + 3] === 1) message.writeUInt16BE(typeNumber(type) ?? 10, at);
+    if (known === undefined)
+      for (let at = 30; at < message.length - 1; at++)
+        if (message.readUInt16BE(at) === 10 && message[at + 3] === 1) message.writeUInt16BE(typeNumber(type) ?? 10, at);
     return message;
   });
 
@@ -166,14 +258,19 @@ describe("hostile messages", () => {
   test("changed messages of every type are never more than malformed", () => {
     const edit = fc.tuple(fc.nat(), fc.constantFrom(0, 0xc0, 0xff, 1, 12, 63, 64), fc.boolean());
     fc.assert(
-      fc.property(fc.nat(seeds.length - 1), fc.array(edit, { minLength: 1, maxLength: 6 }), fc.option(fc.nat(), { nil: undefined }), (index, edits, cut) => {
-        const message = Buffer.from(seeds[index] ?? Buffer.alloc(0));
-        for (const [at, octet, flip] of edits) {
-          const place = at % message.length;
-          message[place] = flip ? (message[place] ?? 0) ^ (1 << (octet & 7)) : octet;
-        }
-        decode(cut === undefined ? message : message.subarray(0, cut % message.length), types[index] ?? "MX");
-      }),
+      fc.property(
+        fc.nat(seeds.length - 1),
+        fc.array(edit, { minLength: 1, maxLength: 6 }),
+        fc.option(fc.nat(), { nil: undefined }),
+        (index, edits, cut) => {
+          const message = Buffer.from(seeds[index] ?? Buffer.alloc(0));
+          for (const [at, octet, flip] of edits) {
+            const place = at % message.length;
+            message[place] = flip ? (message[place] ?? 0) ^ (1 << (octet & 7)) : octet;
+          }
+          decode(cut === undefined ? message : message.subarray(0, cut % message.length), types[index] ?? "MX");
+        },
+      ),
       { numRuns: 10_000 },
     );
   });

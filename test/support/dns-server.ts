@@ -129,7 +129,13 @@ export async function startDnsServer(initial: Zone = {}, options: { readonly add
     return entry.behave;
   };
 
-  const answer = (query: Buffer, transport: "udp" | "tcp", port: number, send: (bytes: Buffer, forged?: boolean) => void, hangUp: () => void): void => {
+  const answer = (
+    query: Buffer,
+    transport: "udp" | "tcp",
+    port: number,
+    send: (bytes: Buffer, forged?: boolean) => void,
+    hangUp: () => void,
+  ): void => {
     let packet: DecodedPacket;
     try {
       packet = dnsPacket.decode(query);
@@ -242,7 +248,8 @@ export async function startDnsServer(initial: Zone = {}, options: { readonly add
     port,
     setting: address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`,
     queries,
-    count: (name, type) => queries.filter((query) => canonical(query.name) === canonical(name) && (type === undefined || query.type === type)).length,
+    count: (name, type) =>
+      queries.filter((query) => canonical(query.name) === canonical(name) && (type === undefined || query.type === type)).length,
     set(name, entry) {
       misbehaved.delete(canonical(name));
       if (entry === undefined) zone.delete(canonical(name));
@@ -311,14 +318,31 @@ function truncated(query: DecodedPacket, question: Question): Buffer {
 
 /** RFC 8914 §2: option 15, a two-octet code and text. */
 function edns(ede?: { readonly code: number; readonly text?: string }): Answer {
-  const options = ede === undefined ? [] : [{ code: 15, data: Buffer.concat([Buffer.from([ede.code >> 8, ede.code & 255]), Buffer.from(ede.text ?? "")]) }];
+  const options =
+    ede === undefined
+      ? []
+      : [{ code: 15, data: Buffer.concat([Buffer.from([ede.code >> 8, ede.code & 255]), Buffer.from(ede.text ?? "")]) }];
   // The package's types know no extended errors.
-  return { type: "OPT", name: ".", udpPayloadSize: 1232, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false, options: options as never };
+  return {
+    type: "OPT",
+    name: ".",
+    udpPayloadSize: 1232,
+    extendedRcode: 0,
+    ednsVersion: 0,
+    flags: 0,
+    flag_do: false,
+    options: options as never,
+  };
 }
 
 function soa(name: string, negative: { readonly ttl: number; readonly minimum: number }): Answer {
   const zone = name.split(".").slice(-2).join(".");
-  return { type: "SOA", name: zone, ttl: negative.ttl, data: { mname: `ns.${zone}`, rname: `admin.${zone}`, serial: 1, refresh: 3600, retry: 600, expire: 86400, minimum: negative.minimum } };
+  return {
+    type: "SOA",
+    name: zone,
+    ttl: negative.ttl,
+    data: { mname: `ns.${zone}`, rname: `admin.${zone}`, serial: 1, refresh: 3600, retry: 600, expire: 86400, minimum: negative.minimum },
+  };
 }
 
 function recordsOf(name: string, entry: ZoneEntry, type: RecordType): Answer[] {
