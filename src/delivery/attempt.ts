@@ -4,9 +4,8 @@
  * is delivery/session.ts, keeping connections delivery/pool.ts; what follows from it all is delivery/settle.ts.
  */
 import type { Clock } from "../clock.ts";
-import { cleanText, type Reply } from "../mail/reply.ts";
 import type { HostAddress } from "../policy/facts.ts";
-import type { LeasedEntry, QueuedRecipient } from "../queue/entry.ts";
+import type { LeasedEntry } from "../queue/entry.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
 import type { HostAddresses } from "./gather.ts";
 import { type DeliveryPlan, loopProblem, type PlannedHost } from "./plan.ts";
@@ -14,6 +13,7 @@ import type { Acquired } from "./pool.ts";
 import { inClass, mayBeFinal, problem, tellingness } from "./problems.ts";
 import { ourHostName } from "./relay-name.ts";
 import type { RecipientReport, Session, SessionTarget, TransactionReport } from "./session.ts";
+import { isStale, lastWord, note, problemOf, type RecipientJudgement, type Undecided } from "./undecided.ts";
 
 export interface AttemptRules {
   readonly delivery: {
@@ -41,11 +41,6 @@ export interface AttemptIo {
   readonly stop?: AbortSignal;
 }
 
-/** The attempt's last word on one recipient; `at` is the host it came from. */
-export type RecipientJudgement =
-  | { readonly kind: "delivered"; readonly reply: Reply; readonly at: HostReport }
-  | { readonly kind: "failed" | "waiting"; readonly problem: DeliveryProblem; readonly at?: HostReport };
-
 export interface AttemptResult {
   readonly kind: "attempted";
   readonly demanded: string;
@@ -70,21 +65,6 @@ export async function attemptDelivery(entry: LeasedEntry, plan: DeliveryPlan & {
   const walk = new Walk(entry, plan, io);
   await walk.run();
   return walk.result();
-}
-
-/** What was met at a host on behalf of a recipient that stayed undecided; `rank` is how far that host came. */
-interface Sighting {
-  readonly problem: DeliveryProblem;
-  readonly at: HostReport;
-  readonly rank: number;
-}
-
-interface Undecided {
-  readonly recipient: QueuedRecipient;
-  judgement?: RecipientJudgement;
-  /** The most telling sightings so far: one temporary is enough to wait. */
-  temporary?: Sighting;
-  permanent?: Sighting;
 }
 
 type Conversation =
@@ -157,7 +137,9 @@ class Walk {
           // RFC 5321 §5.1: this host and all that are no better go. Those before it have had their say.
           const first = index === 0;
           const detail = `${host.host} is this relay (${found.address})`;
-          const loop = first ? loopProblem(this.#entry.nextHop, `${host.host} at ${found.address}`) : problem("loop", "receiver", detail, { host: host.host });
+          const loop = first
+            ? loopProblem(this.#entry.nextHop, `${host.host} at ${found.address}`)
+            : problem("loop", "receiver", detail, { host: host.host });
           const report: HostReport = { host: host.host, address: found.address, port: host.port, step: "skipped", problem: loop };
           this.#hosts.push(report);
           if (first) this.#noteAll(loop, report, "skipped", true);
@@ -169,7 +151,13 @@ class Walk {
   }
 
   #skip(host: PlannedHost, found: DeliveryProblem, permanent: boolean): void {
-    const report: HostReport = { host: host.host, ...(host.address !== undefined && { address: host.address }), port: host.port, step: "skipped", problem: found };
+    const report: HostReport = {
+      host: host.host,
+      ...(host.address !== undefined && { address: host.address }),
+      port: host.port,
+      step: "skipped",
+      problem: found,
+    };
     this.#hosts.push(report);
     this.#noteAll(found, report, "skipped", permanent);
   }
@@ -218,7 +206,13 @@ class Walk {
 
   /** Transactions on one connection until nobody is left to ask it about. */
   async #converse(session: Session, { host, port }: PlannedHost, maybeStale: boolean): Promise<Conversation> {
-    const report: { -readonly [K in keyof HostReport]: HostReport[K] } = { host, address: session.target.address, port, step: "mail", tls: session.tls };
+    const report: { -readonly [K in keyof HostReport]: HostReport[K] } = {
+      host,
+      address: session.target.address,
+      port,
+      step: "mail",
+      tls: session.tls,
+    };
     if (session.served > 0) report.reused = true;
     const most = this.#io.rules.delivery.concurrency.recipientsPerTransaction;
     for (let first = true; ; first = false) {
@@ -271,7 +265,11 @@ class Walk {
   }
 
   /** Takes down what a transaction decided. Returns those whom the host wants in a next one (RFC 5321 §4.5.3.1.10). */
-  #judge(batch: readonly Undecided[], { recipients, step }: TransactionReport, at: { -readonly [K in keyof HostReport]: HostReport[K] }): Undecided[] {
+  #judge(
+    batch: readonly Undecided[],
+    { recipients, step }: TransactionReport,
+    at: { -readonly [K in keyof HostReport]: HostReport[K] },
+  ): Undecided[] {
     const portion: Undecided[] = [];
     for (let index = 0; index < batch.length; index++) {
       const undecided = batch[index] as Undecided;
@@ -340,7 +338,10 @@ class Walk {
       startedAt: this.#startedAt,
       endedAt: this.#io.clock.now(),
       hosts: this.#hosts,
-      recipients: this.#recipients.map((undecided) => ({ recipientId: undecided.recipient.recipientId, report: undecided.judgement ?? this.#lastWord(undecided) })),
+      recipients: this.#recipients.map((undecided) => ({
+        recipientId: undecided.recipient.recipientId,
+        report: undecided.judgement ?? lastWord(undecided, this.#exhaustive, this.#fault),
+      })),
       mayHoldMessage: this.#mayHoldMessage,
       answered: this.#answered,
       mxUnproven: firstHost !== undefined && !firstHost.configured && firstHost.address === undefined,
@@ -348,49 +349,4 @@ class Walk {
       ...(this.#fault !== undefined && { fault: this.#fault }),
     };
   }
-
-  /** Nobody took the message for this recipient: it fails only if every host of the domain said so for good. */
-  #lastWord({ temporary, permanent }: Undecided): RecipientJudgement {
-    if (this.#fault !== undefined) {
-      const detail = `this relay could not go on: ${cleanText(this.#fault.message, 200)}`;
-      return { kind: "waiting", problem: problem("connection-lost", "you", detail, { status: "4.3.0" }) };
-    }
-    if (temporary === undefined && permanent !== undefined && this.#exhaustive) {
-      return { kind: "failed", problem: inClass(permanent.problem, "5"), at: permanent.at };
-    }
-    const sighting = temporary ?? permanent;
-    if (sighting !== undefined) return { kind: "waiting", problem: inClass(sighting.problem, "4"), at: sighting.at };
-    return { kind: "waiting", problem: problem("destination-waiting", "nobody", "this relay stopped before the message was tried", { status: "4.3.2" }) };
-  }
-}
-
-function note(undecided: Undecided, found: DeliveryProblem, at: HostReport, rank: number, permanent: boolean): void {
-  const which = permanent && mayBeFinal(found) ? "permanent" : "temporary";
-  const before = undecided[which];
-  if (before === undefined || rank > before.rank) undecided[which] = { problem: found, at, rank };
-}
-
-/** What ended a transaction for those it did not decide. */
-function problemOf({ recipients }: Pick<TransactionReport, "recipients">): DeliveryProblem {
-  let found: DeliveryProblem | undefined;
-  for (const report of recipients) {
-    if (report.kind === "later" || report.kind === "elsewhere") {
-      if (report.problem.type === "outcome-unknown") return report.problem;
-      found ??= report.problem;
-    }
-  }
-  return found ?? problem("connection-lost", "nobody", "the connection ended before these recipients were named");
-}
-
-/** A kept connection that the host had ended while it was idle: gone, or 421, before anything else was answered. */
-function isStale({ recipients, step, mayHoldMessage }: TransactionReport, session: Session): boolean {
-  if (session.usable || mayHoldMessage || step !== "mail") return false;
-  let gone = false;
-  for (const report of recipients) {
-    if (report.kind !== "elsewhere") return false;
-    const { type, reply } = report.problem;
-    if (reply === undefined ? type === "connection-lost" : reply.code === 421) gone = true;
-    else if (reply !== undefined) return false;
-  }
-  return gone;
 }

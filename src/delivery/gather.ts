@@ -19,7 +19,11 @@ export interface RoutingFacts {
 }
 
 /** Asks what the route leaves open. The next hop is a name where the route is `mx`. */
-export async function gatherFacts(nextHop: NextHop, route: Route, io: { readonly lookup: Pick<DnsLookup, "findMx"> }): Promise<RoutingFacts> {
+export async function gatherFacts(
+  nextHop: NextHop,
+  route: Route,
+  io: { readonly lookup: Pick<DnsLookup, "findMx"> },
+): Promise<RoutingFacts> {
   if (route.kind !== "mx") return { nextHop, route };
   return { nextHop, route, mx: await io.lookup.findMx(nextHop as Domain) };
 }
@@ -67,12 +71,19 @@ export async function findHostAddresses(host: PlannedHost, rules: AddressRules, 
 function noAddresses(host: PlannedHost, what: string): HostAddresses {
   if (host.configured) {
     const detail = `${host.host}, set as ${host.requirement.because.text}, ${what}`;
-    return { kind: "unusable", problem: problem("domain-not-found", "you", detail, { status: "4.4.4", host: host.host }), permanent: false };
+    return {
+      kind: "unusable",
+      problem: problem("domain-not-found", "you", detail, { status: "4.4.4", host: host.host }),
+      permanent: false,
+    };
   }
   const implicit = host.implicit === true;
   const detail = implicit ? `${host.host} has neither a mail host nor an address` : `the mail host ${host.host} ${what}`;
   // A domain that is nobody's address is the sender's slip; an MX record that leads nowhere is the receiver's (RFC 5321 §5.1).
-  const found = problem("domain-not-found", implicit ? "sender" : "receiver", detail, { status: implicit ? "5.1.2" : "5.4.4", host: host.host });
+  const found = problem("domain-not-found", implicit ? "sender" : "receiver", detail, {
+    status: implicit ? "5.1.2" : "5.4.4",
+    host: host.host,
+  });
   return { kind: "unusable", problem: found, permanent: true };
 }
 
@@ -103,8 +114,13 @@ function judgeAddresses(host: PlannedHost, addresses: readonly HostAddress[], ru
   }
   // What a sender wrote as an address stays what it is; a name's records may be put right while the message waits.
   const written = host.address !== undefined;
-  const detail = written ? `mail to the address ${forbidden} is not sent` : `${host.host} is at ${forbidden}, where mail for strangers is not sent`;
-  const found = problem("forbidden-address", written ? "sender" : "receiver", detail, { host: host.host, ...(written && { status: "5.4.4" }) });
+  const detail = written
+    ? `mail to the address ${forbidden} is not sent`
+    : `${host.host} is at ${forbidden}, where mail for strangers is not sent`;
+  const found = problem("forbidden-address", written ? "sender" : "receiver", detail, {
+    host: host.host,
+    ...(written && { status: "5.4.4" }),
+  });
   return { kind: "unusable", problem: found, permanent: written };
 }
 

@@ -25,7 +25,10 @@ const END_OF_HEADER = Buffer.from("\r\n\r\n");
 export async function readOriginal(body: BodySource, wantsFull: boolean): Promise<Original> {
   try {
     if (wantsFull && body.size <= LARGEST_RETURNED) return { kind: "message", octets: await readUpTo(body, () => false) };
-    return { kind: "headers", octets: headerOf(await readUpTo(body, (read) => read.length > LARGEST_HEADER || read.includes(END_OF_HEADER))) };
+    return {
+      kind: "headers",
+      octets: headerOf(await readUpTo(body, (read) => read.length > LARGEST_HEADER || read.includes(END_OF_HEADER))),
+    };
   } catch {
     return { kind: "none" };
   }
@@ -109,7 +112,11 @@ export function quotedPrintable(octets: Buffer): string {
   return octets
     .toString("latin1")
     .split("\r\n")
-    .map((line) => softLines(line.replace(/[^\x20-\x3c\x3e-\x7e]| $/g, (octet) => `=${octet.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`)))
+    .map((line) =>
+      softLines(
+        line.replace(/[^\x20-\x3c\x3e-\x7e]| $/g, (octet) => `=${octet.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`),
+      ),
+    )
     .join("\r\n");
 }
 
@@ -144,6 +151,13 @@ export async function reduceNotice(source: BodySource): Promise<Buffer | undefin
   const end = notice.lastIndexOf(`\r\n--${boundary}--\r\n`);
   if (start === -1 || end < start + opening.length) return undefined;
   const reduced = headerPart(headerOf(notice.subarray(start + opening.length, end)));
-  const before = notice.subarray(0, start).toString("latin1").replace("\r\nContent-Transfer-Encoding: 8bit\r\n", "\r\nContent-Transfer-Encoding: 7bit\r\n");
-  return Buffer.concat([Buffer.from(`${before}\r\n--${boundary}\r\n${reduced.fields}\r\n\r\n`, "latin1"), reduced.octets, notice.subarray(end)]);
+  const before = notice
+    .subarray(0, start)
+    .toString("latin1")
+    .replace("\r\nContent-Transfer-Encoding: 8bit\r\n", "\r\nContent-Transfer-Encoding: 7bit\r\n");
+  return Buffer.concat([
+    Buffer.from(`${before}\r\n--${boundary}\r\n${reduced.fields}\r\n\r\n`, "latin1"),
+    reduced.octets,
+    notice.subarray(end),
+  ]);
 }

@@ -5,7 +5,7 @@
 import { needsSmtpUtf8 } from "../mail/address.ts";
 import type { Reply } from "../mail/reply.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
-import { type GivenUp, mailDate, type NoticeFacts } from "./notice.ts";
+import { type GivenUp, mailDate, type NoticeFacts } from "./notice-facts.ts";
 import { isTlsTrouble } from "./problems.ts";
 
 /** Lines of one reply, and characters of one line, that go into a notice. */
@@ -35,7 +35,9 @@ function recipientFields({ recipient, problem }: GivenUp, { attempt, utf8 }: Not
   // A reply counts as the diagnosis where it decided. Where we refused, its absence and that of Remote-MTA say so (RFC 3464 §2.3.6).
   const replyDecided = reply !== undefined && !isTlsTrouble(problem.type);
   if (host !== undefined && (replyDecided || problem.type === "outcome-unknown")) fields.push(`Remote-MTA: dns; ${oneLine(host)}`);
-  fields.push(replyDecided ? `Diagnostic-Code: smtp; ${replyText(reply)}` : `Diagnostic-Code: X-Postern; ${problem.type}: ${oneLine(problem.detail)}`);
+  fields.push(
+    replyDecided ? `Diagnostic-Code: smtp; ${replyText(reply)}` : `Diagnostic-Code: X-Postern; ${problem.type}: ${oneLine(problem.detail)}`,
+  );
   fields.push(`Last-Attempt-Date: ${mailDate(attempt.endedAt)}`);
   return fields;
 }

@@ -5,7 +5,7 @@
 import { displayDomain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
-import type { GivenUp, NoticeFacts } from "./notice.ts";
+import type { GivenUp, NoticeFacts } from "./notice-facts.ts";
 import { isTlsTrouble, PROBLEMS } from "./problems.ts";
 
 const WIDTH = 74;
@@ -58,10 +58,17 @@ function groupText(group: readonly GivenUp[], facts: NoticeFacts): string {
   lines.push("What happened:", wrap(words.meaning, "    "), ...evidence(problem));
   if (kind === "expired") lines.push(wrap(`This relay kept trying from ${when(facts.message.receivedAt)} on; that time is over.`, "    "));
   lines.push("Who refused:", wrap(whoRefused(problem, displayDomain(recipient.nextHop)), "    "));
-  if (isTlsTrouble(problem.type)) lines.push("Under which rule:", wrap(`This relay asks of this mail's way: ${facts.attempt.demanded}.`, "    "));
+  if (isTlsTrouble(problem.type))
+    lines.push("Under which rule:", wrap(`This relay asks of this mail's way: ${facts.attempt.demanded}.`, "    "));
   lines.push("Who must act:", wrap(whoMustAct(problem, displayDomain(recipient.nextHop), facts.from), "    "));
   lines.push("What to do:", wrap(words.todo, "    "));
-  if (problem.whoActs === "receiver") lines.push(wrap("They may not know of it: if you can reach the recipient in another way, pass this notice on. Then send your message again.", "    "));
+  if (problem.whoActs === "receiver")
+    lines.push(
+      wrap(
+        "They may not know of it: if you can reach the recipient in another way, pass this notice on. Then send your message again.",
+        "    ",
+      ),
+    );
   lines.push(`Reason: ${problem.type} (${problem.status})`);
   return lines.join("\r\n");
 }
@@ -69,14 +76,15 @@ function groupText(group: readonly GivenUp[], facts: NoticeFacts): string {
 /** Our own sentence, or the other side's words, marked as such so that they cannot pass for ours. */
 function evidence(problem: DeliveryProblem): string[] {
   const { reply, host, detail } = problem;
-  if (reply === undefined || isTlsTrouble(problem.type)) return [wrap(`${detail}.`.replace(/([.!?])\.$/, "$1"), "    ")];
+  if (reply === undefined || isTlsTrouble(problem.type)) return [wrap(`${cleanText(detail, 600)}.`.replace(/([.!?])\.$/, "$1"), "    ")];
   const words = reply.lines.slice(0, 20).map((line) => wrap(`${reply.code} ${cleanText(line, 300)}`.trimEnd(), "    > "));
-  return [`    The server${host === undefined ? "" : ` ${host}`} said:`, ...words];
+  return [`    The server${host === undefined ? "" : ` ${cleanText(host, 255)}`} said:`, ...words];
 }
 
 function whoRefused(problem: DeliveryProblem, domain: string): string {
   if (problem.type === "outcome-unknown") return "Nobody: the receiving server broke off without an answer.";
-  if (problem.reply !== undefined && !isTlsTrouble(problem.type)) return `The mail server ${problem.host ?? `of ${domain}`}.`;
+  if (problem.reply !== undefined && !isTlsTrouble(problem.type))
+    return `The mail server ${problem.host === undefined ? `of ${domain}` : cleanText(problem.host, 255)}.`;
   return `This relay. ${domain} has not seen your message.`;
 }
 

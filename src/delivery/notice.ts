@@ -5,9 +5,10 @@
  */
 import { domainOf, type EmailAddress, needsSmtpUtf8, parseAddress, type ReversePath } from "../mail/address.ts";
 import type { NotifyWishes } from "../mail/envelope.ts";
-import type { LeasedEntry, NewMessage, QueuedRecipient, QueueId } from "../queue/entry.ts";
-import type { AttemptRecord, DeliveryProblem, Notice, Settlement } from "../queue/settlement.ts";
-import { quotedPrintable, reduceNotice, readOriginal, returnedPart, type Original, type Returned } from "./notice-return.ts";
+import type { LeasedEntry, NewMessage, QueueId } from "../queue/entry.ts";
+import type { Notice, Settlement } from "../queue/settlement.ts";
+import { type GivenUp, mailDate, type NoticeFacts } from "./notice-facts.ts";
+import { quotedPrintable, type Returned, readOriginal, reduceNotice, returnedPart } from "./notice-return.ts";
 import { statusPart } from "./notice-status.ts";
 import { noticeSubject, noticeText } from "./notice-text.ts";
 import { ourHostName, type RelayAddresses } from "./relay-name.ts";
@@ -25,31 +26,6 @@ export interface NoticeContext {
   readonly newQueueId: () => QueueId;
 }
 
-/** A recipient that was given up, and why. */
-export interface GivenUp {
-  readonly recipient: QueuedRecipient;
-  readonly kind: "failed" | "expired";
-  readonly problem: DeliveryProblem;
-}
-
-/** Everything a notice is written from. */
-export interface NoticeFacts {
-  readonly id: QueueId;
-  /** This relay's name, or an address literal. */
-  readonly relay: string;
-  readonly from: string;
-  readonly to: EmailAddress;
-  readonly now: number;
-  readonly message: LeasedEntry["message"];
-  readonly givenUp: readonly GivenUp[];
-  readonly attempt: AttemptRecord;
-  /** Attempts made, the last one included. */
-  readonly attempts: number;
-  readonly original: Original;
-  /** The sender's address is internationalised, so whoever receives the notice takes UTF-8 (RFC 6533 §4.5). */
-  readonly utf8: boolean;
-}
-
 export type NoticeVerdict = { readonly kind: "due" } | { readonly kind: "none"; readonly why: string };
 
 /** Why a notice about a notice is never sent (RFC 5321 §6.1). */
@@ -64,7 +40,11 @@ export function judgeNotice(sender: ReversePath, notify: NotifyWishes | undefine
 }
 
 /** The notices that a settlement calls for; the original is read only when one is due. */
-export async function makeNotices(entry: LeasedEntry, settlement: Pick<Settlement, "recipients" | "attempt">, context: NoticeContext): Promise<Notice[]> {
+export async function makeNotices(
+  entry: LeasedEntry,
+  settlement: Pick<Settlement, "recipients" | "attempt">,
+  context: NoticeContext,
+): Promise<Notice[]> {
   const { message } = entry;
   const givenUp: GivenUp[] = [];
   for (const { recipientId, outcome } of settlement.recipients) {
@@ -172,7 +152,11 @@ function noticeEnvelope(id: QueueId, to: EmailAddress, now: number, expiresAt: n
  * A notice of ours that returns an 8-bit message met a host without 8BITMIME: it goes out again with the header alone
  * (RFC 1652 §3 allows no other way, and a notice has nobody to be told that it failed).
  */
-async function reducedNotices(entry: LeasedEntry, givenUp: readonly GivenUp[], { now, rules, newQueueId }: NoticeContext): Promise<Notice[]> {
+async function reducedNotices(
+  entry: LeasedEntry,
+  givenUp: readonly GivenUp[],
+  { now, rules, newQueueId }: NoticeContext,
+): Promise<Notice[]> {
   const { message } = entry;
   const [first] = givenUp;
   if (message.origin.listener !== "postern" || first?.problem.type !== "needs-8bitmime") return [];
@@ -206,11 +190,6 @@ function boundaryFor(id: QueueId, returned: Returned | undefined): string {
     const boundary = `=_postern_${id}_${count}`;
     if (returned === undefined || !returned.octets.includes(boundary)) return boundary;
   }
-}
-
-/** RFC 5322 §3.3 with a numeric zone: `Tue, 01 Sep 2026 08:14:09 +0000`. */
-export function mailDate(time: number): string {
-  return new Date(time).toUTCString().replace("GMT", "+0000");
 }
 
 function isAscii(text: string): boolean {

@@ -7,7 +7,14 @@ import type { DeliverySettings } from "../config/settings.ts";
 import { isHostname, type NextHop } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { MxRecord } from "../policy/facts.ts";
-import { describeDemand, type FloorDemand, type FloorSettings, findFloor, requirementFor, type TlsRequirement } from "../policy/requirement.ts";
+import {
+  describeDemand,
+  type FloorDemand,
+  type FloorSettings,
+  findFloor,
+  requirementFor,
+  type TlsRequirement,
+} from "../policy/requirement.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
 import { type AddressRules, isOurselves, lookupProblem, type RoutingFacts } from "./gather.ts";
 import { problem } from "./problems.ts";
@@ -198,7 +205,11 @@ function usableRecords(records: readonly MxRecord[], skipped: HostReport[]): MxR
     if (exchange === "") continue;
     if (!isHostname(exchange)) {
       const host = cleanText(exchange, 255);
-      skipped.push({ host, step: "skipped", problem: problem("domain-not-found", "receiver", `${host} is not a host name`, { status: "5.4.4", host }) });
+      skipped.push({
+        host,
+        step: "skipped",
+        problem: problem("domain-not-found", "receiver", `${host} is not a host name`, { status: "5.4.4", host }),
+      });
       continue;
     }
     const before = best.get(exchange);

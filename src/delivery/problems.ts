@@ -198,7 +198,12 @@ export const PROBLEMS: Readonly<Record<ProblemType, ProblemWords>> = {
 };
 
 /** A problem found by this side, with the table's status unless a better one is given. */
-export function problem(type: ProblemType, whoActs: WhoActs, detail: string, more: { status?: string; host?: string } = {}): DeliveryProblem {
+export function problem(
+  type: ProblemType,
+  whoActs: WhoActs,
+  detail: string,
+  more: { status?: string; host?: string } = {},
+): DeliveryProblem {
   return { type, detail, whoActs, status: more.status ?? PROBLEMS[type].status, ...(more.host !== undefined && { host: more.host }) };
 }
 
@@ -218,7 +223,20 @@ export function inClass(found: DeliveryProblem, digit: "4" | "5"): DeliveryProbl
   return found.status.startsWith(digit) ? found : { ...found, status: digit + found.status.slice(1) };
 }
 
-const STEPS: readonly HostReport["step"][] = ["skipped", "connect", "greeting", "ehlo", "starttls", "handshake", "auth", "mail", "rcpt", "data", "final-dot", "done"];
+const STEPS: readonly HostReport["step"][] = [
+  "skipped",
+  "connect",
+  "greeting",
+  "ehlo",
+  "starttls",
+  "handshake",
+  "auth",
+  "mail",
+  "rcpt",
+  "data",
+  "final-dot",
+  "done",
+];
 
 /** How much a problem found at this step tells: the nearer a host came to taking the message, the more. */
 export function tellingness(step: HostReport["step"] | undefined): number {

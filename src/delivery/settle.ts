@@ -9,10 +9,11 @@ import type { TlsOutcome } from "../policy/outcome.ts";
 import type { LeasedEntry, QueueId } from "../queue/entry.ts";
 import { nextAttempt, type RetrySchedule } from "../queue/schedule.ts";
 import type { AttemptRecord, DeliveryProblem, HostReport, Notice, RecipientOutcome, Settlement } from "../queue/settlement.ts";
-import type { AttemptResult, RecipientJudgement } from "./attempt.ts";
+import type { AttemptResult } from "./attempt.ts";
 import { judgeNotice, makeNotices, NULL_SENDER, type NoticeRules } from "./notice.ts";
 import type { DeliveryPlan } from "./plan.ts";
 import { inClass, isTlsTrouble, mayBeFinal, tellingness } from "./problems.ts";
+import type { RecipientJudgement } from "./undecided.ts";
 
 /** A plan that dials nobody: it defers or fails all recipients alike. */
 export interface PlannedResult {
@@ -24,7 +25,12 @@ export interface PlannedResult {
 
 export interface SettleRules extends NoticeRules {
   readonly delivery: NoticeRules["delivery"] & {
-    readonly retry: { readonly waits: readonly number[]; readonly longest: number; readonly spread: number; readonly giveUpAfterNullSender: number };
+    readonly retry: {
+      readonly waits: readonly number[];
+      readonly longest: number;
+      readonly spread: number;
+      readonly giveUpAfterNullSender: number;
+    };
   };
 }
 
@@ -45,12 +51,20 @@ export async function settle(entry: LeasedEntry, result: AttemptResult | Planned
 }
 
 /** The settlement without its notices. Pure. */
-export function judge(entry: LeasedEntry, result: AttemptResult | PlannedResult, context: Pick<SettleContext, "now" | "random" | "rules">): Settlement {
+export function judge(
+  entry: LeasedEntry,
+  result: AttemptResult | PlannedResult,
+  context: Pick<SettleContext, "now" | "random" | "rules">,
+): Settlement {
   const { now, random, rules } = context;
   const expired = now >= entry.message.expiresAt;
   const recipients = judgementsOf(entry, result).map(({ recipientId, report }) => ({ recipientId, outcome: outcomeOf(report, expired) }));
   const waits = recipients.some(({ outcome }) => outcome.kind === "waiting");
-  const schedule: RetrySchedule = { first: rules.delivery.retry.waits, longest: rules.delivery.retry.longest, spread: rules.delivery.retry.spread };
+  const schedule: RetrySchedule = {
+    first: rules.delivery.retry.waits,
+    longest: rules.delivery.retry.longest,
+    spread: rules.delivery.retry.spread,
+  };
   return {
     attempt: recordOf(result),
     recipients,
@@ -72,7 +86,8 @@ function judgementsOf(entry: LeasedEntry, result: AttemptResult | PlannedResult)
 }
 
 function idlePlan({ plan }: PlannedResult): Exclude<DeliveryPlan, { kind: "attempt" }> {
-  if (plan.kind === "attempt") throw new Error(`a plan to ask ${plan.hosts.map(({ host }) => host).join(", ")} was settled without an attempt`);
+  if (plan.kind === "attempt")
+    throw new Error(`a plan to ask ${plan.hosts.map(({ host }) => host).join(", ")} was settled without an attempt`);
   return plan;
 }
 
@@ -81,7 +96,9 @@ function outcomeOf(report: RecipientJudgement, expired: boolean): RecipientOutco
     case "delivered":
       return { kind: "delivered", host: report.at.host, reply: report.reply };
     case "failed":
-      return mayBeFinal(report.problem) ? { kind: "failed", problem: report.problem } : outcomeOf({ kind: "waiting", problem: inClass(report.problem, "4") }, expired);
+      return mayBeFinal(report.problem)
+        ? { kind: "failed", problem: report.problem }
+        : outcomeOf({ kind: "waiting", problem: inClass(report.problem, "4") }, expired);
     case "waiting":
       // A temporary status stays temporary: the time ended, not the reason changed (RFC 3464 §2.3.3).
       return expired ? { kind: "expired", problem: report.problem } : { kind: "waiting", problem: report.problem };
@@ -150,7 +167,8 @@ export function eventsOf(entry: LeasedEntry, settlement: Settlement, result: Att
 }
 
 function wordsOf(outcome: RecipientOutcome): { status: string; text: string; reason?: string; whoActs?: string } {
-  if (outcome.kind === "delivered") return { status: outcome.reply.enhanced ?? `${Math.floor(outcome.reply.code / 100)}.0.0`, text: describeReply(outcome.reply) };
+  if (outcome.kind === "delivered")
+    return { status: outcome.reply.enhanced ?? `${Math.floor(outcome.reply.code / 100)}.0.0`, text: describeReply(outcome.reply) };
   const { type, detail, whoActs, status, reply } = outcome.problem;
   // A refusal is told in the refuser's words; where we refused, its reply is only part of the story.
   const text = reply !== undefined && !isTlsTrouble(type) ? describeReply(reply) : detail;

@@ -34,10 +34,18 @@ const refused = (code: number): RecipientReport => {
   const found = { ...problem("rejected", "receiver", `${code}`, { status: code >= 500 ? "5.1.1" : "4.2.0" }), reply: reply(code) };
   return code >= 500 ? { kind: "failed", problem: found } : { kind: "elsewhere", problem: found, permanent: false };
 };
-const portion: RecipientReport = { kind: "later", portion: true, problem: { ...problem("rejected", "receiver", "452", { status: "4.5.3" }), reply: reply(452) } };
+const portion: RecipientReport = {
+  kind: "later",
+  portion: true,
+  problem: { ...problem("rejected", "receiver", "452", { status: "4.5.3" }), reply: reply(452) },
+};
 const unknown: RecipientReport = { kind: "later", problem: problem("outcome-unknown", "nobody", "lost after the dot") };
 const lost: RecipientReport = { kind: "elsewhere", problem: problem("connection-lost", "receiver", "closed"), permanent: false };
-const gone421: RecipientReport = { kind: "elsewhere", problem: { ...problem("rejected", "receiver", "421", { status: "4.4.2" }), reply: reply(421, "idle") }, permanent: false };
+const gone421: RecipientReport = {
+  kind: "elsewhere",
+  problem: { ...problem("rejected", "receiver", "421", { status: "4.4.2" }), reply: reply(421, "idle") },
+  permanent: false,
+};
 const no8bit: RecipientReport = { kind: "elsewhere", problem: problem("needs-8bitmime", "sender", "no 8BITMIME"), permanent: true };
 
 /** What a session says to a transaction: a report for each recipient by its local part, or the same for all. */
@@ -52,7 +60,9 @@ interface Said {
 }
 
 /** What an address does when it is dialled: fail, or open a session that says these things, one a transaction. */
-type Dialled = { fail: ProblemType; step?: SessionStep; permanent?: boolean; answered?: boolean } | { says: readonly Said[]; reused?: boolean };
+type Dialled =
+  | { fail: ProblemType; step?: SessionStep; permanent?: boolean; answered?: boolean }
+  | { says: readonly Said[]; reused?: boolean };
 
 interface World {
   readonly addresses?: Readonly<Record<string, HostAddresses>>;
@@ -63,7 +73,11 @@ interface World {
   readonly onDial?: (address: string) => void;
 }
 
-const tls: TlsOutcome = { kind: "authenticated", referenceIdentifier: "mx.test", session: { protocol: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", chain: [] } };
+const tls: TlsOutcome = {
+  kind: "authenticated",
+  referenceIdentifier: "mx.test",
+  session: { protocol: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", chain: [] },
+};
 
 async function attempt(entry: LeasedEntry, hosts: readonly PlannedHost[], world: World) {
   const log: string[] = [];
@@ -97,7 +111,14 @@ async function attempt(entry: LeasedEntry, hosts: readonly PlannedHost[], world:
       if (next === undefined) throw new Error(`nobody expected ${target.address} to be dialled again`);
       if ("fail" in next) {
         const { fail, step = "connect", permanent = false, answered = false } = next;
-        return { kind: "failed", step, problem: problem(fail, "receiver", `${fail} at ${target.address}`), permanent, answered, reused: false };
+        return {
+          kind: "failed",
+          step,
+          problem: problem(fail, "receiver", `${fail} at ${target.address}`),
+          permanent,
+          answered,
+          reused: false,
+        };
       }
       held += 1;
       return { kind: "open", reused: next.reused === true, session: scripted(target, next.says, next.reused === true, log, clock) };
@@ -145,12 +166,23 @@ function scripted(target: SessionTarget, says: readonly Said[], reused: boolean,
 
 const jo = () => leasedEntry();
 const three = () => leasedEntry({ recipients: ["a@dest.test", "b@dest.test", "c@dest.test"] });
-const list = (...addresses: string[]): HostAddresses => ({ kind: "addresses", addresses: addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 })) });
-const noHost = (permanent: boolean): HostAddresses => ({ kind: "unusable", permanent, problem: problem(permanent ? "domain-not-found" : "dns-failure", "receiver", "no address", permanent ? { status: "5.4.4" } : {}) });
+const list = (...addresses: string[]): HostAddresses => ({
+  kind: "addresses",
+  addresses: addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 })),
+});
+const noHost = (permanent: boolean): HostAddresses => ({
+  kind: "unusable",
+  permanent,
+  problem: problem(permanent ? "domain-not-found" : "dns-failure", "receiver", "no address", permanent ? { status: "5.4.4" } : {}),
+});
 
 /** `a delivered, b failed 5.1.1 rejected` */
 function inShort({ recipients }: AttemptResult): string {
-  return recipients.map(({ report }) => (report.kind === "delivered" ? `delivered ${report.at.host}` : `${report.kind} ${report.problem.status} ${report.problem.type}`)).join(", ");
+  return recipients
+    .map(({ report }) =>
+      report.kind === "delivered" ? `delivered ${report.at.host}` : `${report.kind} ${report.problem.status} ${report.problem.type}`,
+    )
+    .join(", ");
 }
 
 interface Case {
@@ -164,6 +196,7 @@ interface Case {
 
 const ok: Dialled = { says: [{ all: delivered }] };
 
+// biome-ignore format: one case, one row
 const cases: Case[] = [
   { title: "one host takes it", hosts: ["mx1"], world: { dials: { mx1: [ok] } }, log: ["dial mx1", "mx1 jo"], result: "delivered mx1" },
   // connect, greeting, EHLO
@@ -215,7 +248,11 @@ const cases: Case[] = [
 describe("who is asked, and what the last word is", () => {
   for (const { title, entry = jo(), hosts, world, log, result } of cases)
     test(title, async () => {
-      const done = await attempt(entry, hosts.map((name) => host(name)), world);
+      const done = await attempt(
+        entry,
+        hosts.map((name) => host(name)),
+        world,
+      );
       expect(done.log).toEqual(log);
       expect(inShort(done.result)).toBe(result);
       expect(done.held()).toBe(0);
@@ -225,7 +262,9 @@ describe("who is asked, and what the last word is", () => {
 
 test("250 recipients go in transactions of 100, 100 and 50", async () => {
   const entry = leasedEntry({ recipients: Array.from({ length: 250 }, (_, index) => `r${index}@dest.test`) });
-  const { log, result } = await attempt(entry, [host("mx1")], { dials: { mx1: [{ says: [{ all: delivered }, { all: delivered }, { all: delivered }] }] } });
+  const { log, result } = await attempt(entry, [host("mx1")], {
+    dials: { mx1: [{ says: [{ all: delivered }, { all: delivered }, { all: delivered }] }] },
+  });
   expect(log).toEqual(["dial mx1", "mx1 100", "mx1 100", "mx1 50"]);
   expect(result.recipients.every(({ report }) => report.kind === "delivered")).toBe(true);
 });
@@ -233,7 +272,10 @@ test("250 recipients go in transactions of 100, 100 and 50", async () => {
 test("the evidence: each host as it was met, and how long it took", async () => {
   const { result } = await attempt(jo(), [host("mx1"), host("mx2"), host("mx3")], {
     addresses: { mx1: noHost(false) },
-    dials: { mx2: [{ fail: "certificate-host-mismatch", step: "handshake", answered: true }], mx3: [{ reused: true, says: [{ all: delivered }] }] },
+    dials: {
+      mx2: [{ fail: "certificate-host-mismatch", step: "handshake", answered: true }],
+      mx3: [{ reused: true, says: [{ all: delivered }] }],
+    },
   });
   expect(result.hosts).toEqual([
     { host: "mx1", port: 25, step: "skipped", problem: expect.objectContaining({ type: "dns-failure" }) },
@@ -244,7 +286,8 @@ test("the evidence: each host as it was met, and how long it took", async () => 
 });
 
 describe("answered", () => {
-  test("is false while nobody greeted", async () => expect((await attempt(jo(), [host("mx1")], { dials: { mx1: [{ fail: "connect-failed" }] } })).result.answered).toBe(false));
+  test("is false while nobody greeted", async () =>
+    expect((await attempt(jo(), [host("mx1")], { dials: { mx1: [{ fail: "connect-failed" }] } })).result.answered).toBe(false));
   test("is true after any greeting", async () => {
     const { result } = await attempt(jo(), [host("mx1")], { dials: { mx1: [{ fail: "rejected", step: "greeting", answered: true }] } });
     expect(result.answered).toBe(true);
@@ -254,15 +297,37 @@ describe("answered", () => {
 describe("the target of a connection", () => {
   const dials = { "192.0.2.1": [ok], "2001:db8::1": [ok] };
   test("has the name, the source address of its family, and the host's own trust anchors", async () => {
-    const planned = host("mx1", { address: "2001:db8::1", rootsFile: "ca.pem", login: { username: "me", password: "x" }, configured: true });
-    const { targets, result } = await attempt(jo(), [planned], { dials, rules: { sourceAddress4: "192.0.2.99", sourceAddress6: "2001:db8::99" } });
+    const planned = host("mx1", {
+      address: "2001:db8::1",
+      rootsFile: "ca.pem",
+      login: { username: "me", password: "x" },
+      configured: true,
+    });
+    const { targets, result } = await attempt(jo(), [planned], {
+      dials,
+      rules: { sourceAddress4: "192.0.2.99", sourceAddress6: "2001:db8::99" },
+    });
     expect(targets).toEqual([
-      { host: "mx1", address: "2001:db8::1", port: 25, ehloName: "relay.test", requirement: planned.requirement, tls: "starttls", serverName: "mx1", localAddress: "2001:db8::99", roots: "PEM", login: { username: "me", password: "x" } },
+      {
+        host: "mx1",
+        address: "2001:db8::1",
+        port: 25,
+        ehloName: "relay.test",
+        requirement: planned.requirement,
+        tls: "starttls",
+        serverName: "mx1",
+        localAddress: "2001:db8::99",
+        roots: "PEM",
+        login: { username: "me", password: "x" },
+      },
     ]);
     expect(result.mxUnproven).toBe(false);
   });
   test("says an address literal where there is no mailname", async () => {
-    const { targets } = await attempt(jo(), [host("smart", { address: "192.0.2.1", configured: true })], { dials, rules: { mailname: undefined } });
+    const { targets } = await attempt(jo(), [host("smart", { address: "192.0.2.1", configured: true })], {
+      dials,
+      rules: { mailname: undefined },
+    });
     expect(targets[0]?.ehloName).toBe("[203.0.113.1]");
   });
   test("is not dialled with other trust anchors than the operator's", async () => {
@@ -295,7 +360,10 @@ describe("a body that cannot be read", () => {
     await expect(attempt(jo(), [host("mx1")], { dials: { mx1: [{ says: [{ throws: broken }] }] } })).rejects.toThrow("chunk 3 is missing");
   });
   test("does not undo what others were told", async () => {
-    const { result, held } = await attempt(three(), [host("mx1"), host("mx2")], { rules: { perTransaction: 2 }, dials: { mx1: [{ says: [{ to: { a: delivered, b: refused(550) } }, { throws: broken }] }] } });
+    const { result, held } = await attempt(three(), [host("mx1"), host("mx2")], {
+      rules: { perTransaction: 2 },
+      dials: { mx1: [{ says: [{ to: { a: delivered, b: refused(550) } }, { throws: broken }] }] },
+    });
     expect(inShort(result)).toBe("delivered mx1, failed 5.1.1 rejected, waiting 4.3.0 connection-lost");
     expect(result.fault).toBe(broken);
     expect(held()).toBe(0);

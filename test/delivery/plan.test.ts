@@ -43,6 +43,7 @@ function inShort(plan: DeliveryPlan): string {
 }
 
 describe("MX answers", () => {
+  // biome-ignore format: one case, one row
   const cases: [title: string, finding: Finding<MxRecord>, plan: string][] = [
     ["NXDOMAIN", noName, "fail 5.1.2 domain-not-found"],
     ["SERVFAIL", failed, "defer 4.4.3 dns-failure"],
@@ -64,15 +65,23 @@ describe("MX answers", () => {
     ["a label of 64 octets", mx([10, `${"a".repeat(64)}.test`]), "fail 5.4.4 domain-not-found"],
     ["one host twice", mx([20, "mx.test"], [10, "mx.test"]), "mx.test 10"],
   ];
-  for (const [title, finding, plan] of cases) test(`${title}: ${plan}`, () => expect(inShort(planFor(finding, { delivery: { ownNames: ["Other.test"] } }))).toBe(plan));
+  for (const [title, finding, plan] of cases)
+    test(`${title}: ${plan}`, () => expect(inShort(planFor(finding, { delivery: { ownNames: ["Other.test"] } }))).toBe(plan));
 });
 
 test("a CNAME to a name with MX uses that name's MX for the original domain", () => {
-  const finding: Finding<MxRecord> = { kind: "answer", records: [{ preference: 10, exchange: "mx.real.test" }], security: "insecure", canonicalName: "real.test", expires: 0 };
+  const finding: Finding<MxRecord> = {
+    kind: "answer",
+    records: [{ preference: 10, exchange: "mx.real.test" }],
+    security: "insecure",
+    canonicalName: "real.test",
+    expires: 0,
+  };
   expect(inShort(planFor(finding))).toBe("mx.real.test 10");
 });
 
-test("a domain that is us and has no MX is a loop", () => expect(inShort(planFor(mx(), { mailname: "dest.test" }))).toBe("fail 5.4.6 loop"));
+test("a domain that is us and has no MX is a loop", () =>
+  expect(inShort(planFor(mx(), { mailname: "dest.test" }))).toBe("fail 5.4.6 loop"));
 
 test("equal preferences come in both orders, and never before a better one", () => {
   const finding = mx([10, "a.test"], [10, "b.test"], [5, "first.test"]);
@@ -107,11 +116,21 @@ describe("what is demanded of a host", () => {
     expect(plan).toMatchObject({
       kind: "attempt",
       demanded: "authenticated (tls.floor of this relay)",
-      hosts: [{ port: 25, tls: "starttls", serverName: "mx.test", configured: false, requirement: { atLeast: "authenticated", webpki: { referenceIdentifiers: ["mx.test"] } } }],
+      hosts: [
+        {
+          port: 25,
+          tls: "starttls",
+          serverName: "mx.test",
+          configured: false,
+          requirement: { atLeast: "authenticated", webpki: { referenceIdentifiers: ["mx.test"] } },
+        },
+      ],
     });
   });
   test("the floor of the domain, not of the host", () => {
-    const plan = planFor(mx([10, "mx.test"]), { tls: { domains: { "dest.test": { floor: "encrypted" }, "mx.test": { floor: "opportunistic" } } } });
+    const plan = planFor(mx([10, "mx.test"]), {
+      tls: { domains: { "dest.test": { floor: "encrypted" }, "mx.test": { floor: "opportunistic" } } },
+    });
     expect(plan).toMatchObject({ demanded: "encrypted (tls.domains: dest.test)", hosts: [{ requirement: { atLeast: "encrypted" } }] });
   });
 
@@ -124,12 +143,24 @@ describe("what is demanded of a host", () => {
   ];
   for (const [tls, wire, atLeast, login] of routes)
     test(`a relayhost with tls ${tls}: its own setting, whatever the floor`, () => {
-      const rules = rulesOf({ tls: { floor: "encrypted" }, delivery: { relayhost: { host: "smart.test", port: 587, tls, tlsName: "Real.test", username: "me", password: "x" } } });
+      const rules = rulesOf({
+        tls: { floor: "encrypted" },
+        delivery: { relayhost: { host: "smart.test", port: 587, tls, tlsName: "Real.test", username: "me", password: "x" } },
+      });
       const plan = planDelivery({ nextHop: dest, route: findRoute(dest, rules.delivery) }, rules, Math.random);
       expect(plan).toMatchObject({
         kind: "attempt",
         demanded: `${atLeast === "clear" ? "opportunistic" : atLeast} (relayhost)`,
-        hosts: [{ host: "smart.test", port: 587, tls: wire, serverName: "Real.test", configured: true, requirement: { atLeast, webpki: { referenceIdentifiers: ["real.test"] } } }],
+        hosts: [
+          {
+            host: "smart.test",
+            port: 587,
+            tls: wire,
+            serverName: "Real.test",
+            configured: true,
+            requirement: { atLeast, webpki: { referenceIdentifiers: ["real.test"] } },
+          },
+        ],
       });
       expect(plan.kind === "attempt" && plan.hosts[0]?.login !== undefined).toBe(login);
     });
@@ -157,7 +188,8 @@ describe("address literals", () => {
     expect(plan.kind === "attempt" && plan.hosts[0]?.serverName).toBe(undefined);
   });
   for (const address of ["203.0.113.1", "127.0.0.1", "::1"])
-    test(`that are this relay fail: ${address}`, () => expect(inShort(planDelivery(literal(address), rulesOf(), Math.random))).toBe("fail 5.4.6 loop"));
+    test(`that are this relay fail: ${address}`, () =>
+      expect(inShort(planDelivery(literal(address), rulesOf(), Math.random))).toBe("fail 5.4.6 loop"));
 });
 
 test("only the MX route asks DNS", async () => {
@@ -175,9 +207,14 @@ describe("addresses of a host", () => {
     if (plan.kind !== "attempt" || plan.hosts[0] === undefined) throw new Error("no host");
     return { ...plan.hosts[0], ...more };
   };
-  const addresses = (...list: string[]): Finding<HostAddress> => answer(...list.map((address) => ({ address, family: address.includes(":") ? (6 as const) : (4 as const) })));
+  const addresses = (...list: string[]): Finding<HostAddress> =>
+    answer(...list.map((address) => ({ address, family: address.includes(":") ? (6 as const) : (4 as const) })));
 
-  async function judged(finding: Finding<HostAddress>, more: Partial<PlannedHost> = {}, settings: { ipv4?: boolean; useIpv6?: boolean } = {}): Promise<string> {
+  async function judged(
+    finding: Finding<HostAddress>,
+    more: Partial<PlannedHost> = {},
+    settings: { ipv4?: boolean; useIpv6?: boolean } = {},
+  ): Promise<string> {
     const rules = { ...rulesOf({ delivery: { ipv4: settings.ipv4 ?? true } }), useIpv6: settings.useIpv6 ?? true };
     const asks = (configured: boolean) => async () => {
       if (configured !== (more.configured ?? false)) throw new Error("the wrong resolver was asked");
@@ -194,6 +231,7 @@ describe("addresses of a host", () => {
     }
   }
 
+  // biome-ignore format: one case, one row
   const cases: [title: string, finding: Finding<HostAddress>, expected: string, more?: Partial<PlannedHost>, settings?: { ipv4?: boolean; useIpv6?: boolean }][] = [
     ["order kept", addresses("192.0.2.9", "2001:db8::1", "192.0.2.1"), "192.0.2.9 2001:db8::1 192.0.2.1"],
     ["NXDOMAIN", noName, "permanent 5.4.4 domain-not-found receiver"],
@@ -218,5 +256,6 @@ describe("addresses of a host", () => {
     ["a forbidden literal", failed, "permanent 5.4.4 forbidden-address sender", { address: "10.0.0.1" }],
     ["a literal of the other family", failed, "temporary 4.4.1 connect-failed you", { address: "2001:db8::1" }, { useIpv6: false }],
   ];
-  for (const [title, finding, expected, more, settings] of cases) test(`${title}: ${expected}`, async () => expect(await judged(finding, more, settings)).toBe(expected));
+  for (const [title, finding, expected, more, settings] of cases)
+    test(`${title}: ${expected}`, async () => expect(await judged(finding, more, settings)).toBe(expected));
 });

@@ -37,7 +37,8 @@ describe("the most specific route counts", () => {
     ["notexample.org", "smart.test", "relayhost"],
   ];
   for (const [nextHop, host, setting] of cases)
-    test(`${nextHop} goes by ${setting}`, () => expect(findRoute(hop(nextHop), routed)).toMatchObject({ kind: "configured", host, setting }));
+    test(`${nextHop} goes by ${setting}`, () =>
+      expect(findRoute(hop(nextHop), routed)).toMatchObject({ kind: "configured", host, setting }));
 });
 
 test("* in a route comes before the relayhost", () => {
@@ -48,13 +49,23 @@ test("* in a route comes before the relayhost", () => {
 describe("without routes", () => {
   const bare = delivery({});
   test("a domain goes to its MX", () => expect(findRoute(hop("dest.test"), bare)).toEqual({ kind: "mx" }));
-  test("an IPv4 literal goes to its address", () => expect(findRoute(hop("[192.0.2.1]"), bare)).toEqual({ kind: "literal", address: "192.0.2.1" }));
-  test("an IPv6 literal goes to its address", () => expect(findRoute(hop("[IPv6:2001:db8::1]"), bare)).toEqual({ kind: "literal", address: "2001:db8::1" }));
+  test("an IPv4 literal goes to its address", () =>
+    expect(findRoute(hop("[192.0.2.1]"), bare)).toEqual({ kind: "literal", address: "192.0.2.1" }));
+  test("an IPv6 literal goes to its address", () =>
+    expect(findRoute(hop("[IPv6:2001:db8::1]"), bare)).toEqual({ kind: "literal", address: "2001:db8::1" }));
 });
 
 test("a route carries its own demand, login and names", () => {
   const settings = delivery({
-    relayhost: { host: "[smart.test]", port: 465, tls: "implicit", tlsName: "real.test", rootsFile: "ca.pem", username: "me", password: "secret" },
+    relayhost: {
+      host: "[smart.test]",
+      port: 465,
+      tls: "implicit",
+      tlsName: "real.test",
+      rootsFile: "ca.pem",
+      username: "me",
+      password: "secret",
+    },
   });
   expect(findRoute(hop("dest.test"), settings)).toEqual({
     kind: "configured",

@@ -27,7 +27,8 @@ describe("the nearest floor counts", () => {
     ["[IPv6:2001:db8::1]", "encrypted (tls.domains: [IPv6:2001:DB8::1])"],
     ["[192.0.2.2]", "authenticated (tls.floor of this relay)"],
   ];
-  for (const [nextHop, demanded] of cases) test(`${nextHop}: ${demanded}`, () => expect(describeDemand(findFloor(nextHop as NextHop, settings))).toBe(demanded));
+  for (const [nextHop, demanded] of cases)
+    test(`${nextHop}: ${demanded}`, () => expect(describeDemand(findFloor(nextHop as NextHop, settings))).toBe(demanded));
 });
 
 test("a demand keeps the names to verify even where clear text will do", () => {
