@@ -3,7 +3,8 @@
  * chain that ends without the records, and without a denial, is left to the caller, who asks again at its end.
  */
 import type { LookupFailure } from "../policy/facts.ts";
-import { type DnsResponse, TYPE } from "./wire.ts";
+import { TYPE } from "./rdata.ts";
+import type { DnsResponse } from "./wire.ts";
 
 /** RFC 1034 §5.2.2 asks for some limit; Postfix and unbound stop at 10 and 11. */
 export const MOST_ALIASES = 10;

@@ -18,7 +18,8 @@ import { encodeName } from "./names.ts";
 import { extendedErrorName, rcodeName } from "./rcodes.ts";
 import { describeServer, type ServerAddress } from "./resolver-settings.ts";
 import { createTurnstile } from "./turnstile.ts";
-import { type DnsResponse, type RecordData, type RecordType, typeNumber } from "./wire.ts";
+import { type RecordData, type RecordType, typeNumber } from "./rdata.ts";
+import type { DnsResponse } from "./wire.ts";
 
 export interface DnsLookupOptions {
   /** Best first. A function is asked before each question, so that a new resolv.conf counts at once. */

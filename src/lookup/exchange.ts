@@ -10,7 +10,8 @@ import type { Clock } from "../clock.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { LookupFailure } from "../policy/facts.ts";
 import { describeServer, type ServerAddress } from "./resolver-settings.ts";
-import { answersQuery, type DnsResponse, decodeResponse, encodeQuery, type RecordType } from "./wire.ts";
+import type { RecordType } from "./rdata.ts";
+import { answersQuery, type DnsResponse, decodeResponse, encodeQuery } from "./wire.ts";
 
 export interface Question {
   readonly name: Buffer;

@@ -1,7 +1,8 @@
 import dnsPacket, { type Answer } from "dns-packet";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { answersQuery, decodeResponse, encodeQuery, type RecordType, typeNumber } from "../../src/lookup/wire.ts";
+import { type RecordType, typeNumber } from "../../src/lookup/rdata.ts";
+import { answersQuery, decodeResponse, encodeQuery } from "../../src/lookup/wire.ts";
 
 const wireName = Buffer.from("\x07example\x04test\x00", "latin1");
 
