@@ -77,11 +77,10 @@ export function judge(
 function judgementsOf(entry: LeasedEntry, result: AttemptResult | PlannedResult): AttemptResult["recipients"] {
   if (result.kind === "attempted") return result.recipients;
   const plan = idlePlan(result);
-  // Trouble with TLS, DNS or our own settings waits, whoever called it final: an attacker must not be able to make mail bounce.
-  const failed = plan.kind === "fail" && mayBeFinal(plan.problem);
-  const report: RecipientJudgement = failed
-    ? { kind: "failed", problem: inClass(plan.problem, "5") }
-    : { kind: "waiting", problem: inClass(plan.problem, "4") };
+  const report: RecipientJudgement =
+    plan.kind === "fail"
+      ? { kind: "failed", problem: inClass(plan.problem, "5") }
+      : { kind: "waiting", problem: inClass(plan.problem, "4") };
   return entry.recipients.map(({ recipientId }) => ({ recipientId, report }));
 }
 
@@ -96,6 +95,7 @@ function outcomeOf(report: RecipientJudgement, expired: boolean): RecipientOutco
     case "delivered":
       return { kind: "delivered", host: report.at.host, reply: report.reply };
     case "failed":
+      // Trouble with TLS, DNS or our own settings waits, whoever called it final: an attacker must not be able to make mail bounce.
       return mayBeFinal(report.problem)
         ? { kind: "failed", problem: report.problem }
         : outcomeOf({ kind: "waiting", problem: inClass(report.problem, "4") }, expired);

@@ -209,6 +209,7 @@ const cases: Case[] = [
   // TLS never bounces
   { title: "TLS trouble waits, even where a session calls it permanent", hosts: ["mx1"], world: { dials: { mx1: [{ fail: "certificate-expired", step: "handshake", permanent: true }] } }, log: ["dial mx1"], result: "waiting 4.7.5 certificate-expired" },
   { title: "TLS trouble at one, the other unreachable: the more telling reason is kept", hosts: ["mx1", "mx2"], world: { dials: { mx1: [{ fail: "certificate-expired", step: "handshake" }], mx2: [{ fail: "connect-failed" }] } }, log: ["dial mx1", "dial mx2"], result: "waiting 4.7.5 certificate-expired" },
+  { title: "TLS trouble that a transaction calls final: the next host", hosts: ["mx1", "mx2"], world: { dials: { mx1: [{ says: [{ all: { kind: "failed", problem: problem("validation-failure", "receiver", "TLS broke", { status: "5.7.5" }) }, step: "mail", ends: true }] }], mx2: [ok] } }, log: ["dial mx1", "mx1 jo", "dial mx2", "mx2 jo"], result: "delivered mx2" },
   // MAIL, RCPT, DATA, dot
   { title: "MAIL 4yz: the next host", hosts: ["mx1", "mx2"], world: { dials: { mx1: [{ says: [{ all: refused(451), step: "mail" }] }], mx2: [ok] } }, log: ["dial mx1", "mx1 jo", "dial mx2", "mx2 jo"], result: "delivered mx2" },
   { title: "a host that has spoken speaks for all its addresses", hosts: ["mx1"], world: { addresses: { mx1: list("1.1.1.1", "1.1.1.2") }, dials: { "1.1.1.1": [{ says: [{ all: refused(451), step: "mail" }] }] } }, log: ["dial 1.1.1.1", "1.1.1.1 jo"], result: "waiting 4.2.0 rejected" },

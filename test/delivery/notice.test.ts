@@ -398,7 +398,7 @@ describe("status by cause", () => {
 describe("nothing a stranger says adds a field, a part or an octet above 127", () => {
   const evil = "È\r\nX-Evil: y\r\n\r\nAction: delivered\r\n--=_postern_0NOTICE001_0--\r\n\u2028\u202e\0";
   const story: Story = {
-    message: { messageId: `<a>${evil}`, envelopeId: `Q${evil}+0D+0AX-Evil:+20y` },
+    message: { returnContent: "full", messageId: `<a>${evil}`, envelopeId: `Q${evil}+0D+0AX-Evil:+20y` },
     recipients: [
       {
         originalRecipient: `rfc822;bob+0D+0AX-Evil:+20y+C8@x.test${evil}`,
@@ -414,7 +414,7 @@ describe("nothing a stranger says adds a field, a part or an octet above 127", (
       },
       { outcome: { kind: "expired", problem: problem("certificate-expired", "receiver", evil.repeat(30)) } },
     ],
-    body: Buffer.from("Subject: hi\r\nX-Mine: --=_postern_0NOTICE001_0\r\n\r\ntext\r\n"),
+    body: Buffer.from("Subject: hi\r\n\r\n--=_postern_0NOTICE001_0\r\n\r\ntext\r\n--=_postern_0NOTICE001_0--\r\nmore\r\n"),
   };
   test("in the machine part", async () => {
     const { entity, groups } = read(await notice(story));
