@@ -17,12 +17,9 @@ import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
 
 export interface ConfigurationOptions {
   /** `--config FILE`. */
-  readonly config?: string | undefined;
-  /** `--data FOLDER`, short for `--set data.folder=FOLDER`. */
-  readonly data?: string | undefined;
-  /** `--set section.key=value`. */
-  readonly set?: readonly string[] | undefined;
-  readonly environment: Environment;
+  readonly configFile?: string;
+  /** `--set section.key=value`, in the order given. */
+  readonly set?: readonly string[];
 }
 
 export type Configuration = LoadedSettings & {
@@ -47,16 +44,22 @@ export const systemFiles: ConfigFiles = {
 export const USUAL_FILES = ["/etc/postern/postern.yaml", "postern.yaml", "config/postern.yaml"] as const;
 
 /** The settings by command line, environment, file and default. Without any file the defaults will do. */
-export async function readConfiguration(options: ConfigurationOptions, files: ConfigFiles = systemFiles): Promise<Configuration> {
-  const found = await findSources(options, files);
+export async function readConfiguration(
+  options: ConfigurationOptions,
+  environment: Environment,
+  files: ConfigFiles = systemFiles,
+): Promise<Configuration> {
+  const found = await findSources(options, environment, files);
   if (!found.ok) return found;
   const { file } = found.sources;
   return { ...loadSettings(found.sources), ...(file === undefined ? {} : { file: file.path }) };
 }
 
-type FoundSources = { readonly ok: true; readonly sources: ConfigSources } | { readonly ok: false; readonly errors: readonly ConfigError[] };
+type FoundSources =
+  | { readonly ok: true; readonly sources: ConfigSources }
+  | { readonly ok: false; readonly errors: readonly ConfigError[] };
 
-async function findSources(options: ConfigurationOptions, files: ConfigFiles): Promise<FoundSources> {
+async function findSources(options: ConfigurationOptions, environment: Environment, files: ConfigFiles): Promise<FoundSources> {
   const errors: ConfigError[] = [];
   const overrides: { path: string; value: string }[] = [];
   for (const text of options.set ?? []) {
@@ -64,9 +67,8 @@ async function findSources(options: ConfigurationOptions, files: ConfigFiles): P
     if (equals > 0) overrides.push({ path: text.slice(0, equals).trim(), value: text.slice(equals + 1) });
     else errors.push({ path: "", source: "--set", message: "expected section.key=value, such as tls.floor=encrypted" });
   }
-  if (options.data !== undefined) overrides.push({ path: "data.folder", value: options.data });
 
-  const named = nonEmpty(options.config) ?? nonEmpty(options.environment["POSTERN_CONFIG"]);
+  const named = nonEmpty(options.configFile) ?? nonEmpty(environment["POSTERN_CONFIG"]);
   const path = named ?? USUAL_FILES.find((usual) => files.exists(usual));
   let file: { path: string; text: string } | undefined;
   if (path !== undefined) {
@@ -79,7 +81,7 @@ async function findSources(options: ConfigurationOptions, files: ConfigFiles): P
   }
   if (errors.length > 0) return { ok: false, errors };
   const machine = await files.machine();
-  return { ok: true, sources: { ...(file === undefined ? {} : { file }), environment: options.environment, overrides, readFile: files.read, machine } };
+  return { ok: true, sources: { ...(file === undefined ? {} : { file }), environment, overrides, readFile: files.read, machine } };
 }
 
 function nonEmpty(text: string | undefined): string | undefined {
@@ -113,8 +115,14 @@ interface CommandOptions {
 export function registerConfigCommand(program: Command, io: CliIo, files: ConfigFiles = systemFiles): void {
   const config = program.command("config").description("check, show and explain the configuration");
   const optionsOf = (command: Command, file?: string): ConfigurationOptions & { json: boolean; origin: boolean } => {
-    const { config: named, data, set, json, origin } = command.optsWithGlobals<CommandOptions>();
-    return { config: file ?? named, data, set, environment: io.environment, json: json === true, origin: origin === true };
+    const { config: named, data, set = [], json, origin } = command.optsWithGlobals<CommandOptions>();
+    const configFile = file ?? named;
+    return {
+      ...(configFile === undefined ? {} : { configFile }),
+      set: data === undefined ? set : [...set, `data.folder=${data}`],
+      json: json === true,
+      origin: origin === true,
+    };
   };
 
   config
@@ -123,8 +131,16 @@ export function registerConfigCommand(program: Command, io: CliIo, files: Config
     .description("say what is wrong with the configuration, all of it; exit code 78 if anything is")
     .action(async (file: string | undefined, _: unknown, command: Command) => {
       const options = optionsOf(command, file);
-      const result = await readConfiguration(options, files);
-      if (options.json) await print(io.stdout, json(result.ok ? { ok: true, file: result.file ?? null, notes: result.notes } : { ok: false, file: result.file ?? null, errors: result.errors }));
+      const result = await readConfiguration(options, io.environment, files);
+      if (options.json)
+        await print(
+          io.stdout,
+          json(
+            result.ok
+              ? { ok: true, file: result.file ?? null, notes: result.notes }
+              : { ok: false, file: result.file ?? null, errors: result.errors },
+          ),
+        );
       if (!result.ok) throw new CliFailure(EXIT.config, describeConfigErrors(result.errors));
       if (options.json) return;
       for (const note of result.notes) await print(io.stderr, `note: ${note}\n`);
@@ -137,7 +153,7 @@ export function registerConfigCommand(program: Command, io: CliIo, files: Config
     .description("every setting as it is in force; secrets are hidden")
     .action(async (_: unknown, command: Command) => {
       const options = optionsOf(command);
-      const result = await readConfiguration(options, files);
+      const result = await readConfiguration(options, io.environment, files);
       if (!result.ok) throw new CliFailure(EXIT.config, describeConfigErrors(result.errors));
       const rows = showSettings(result.settings, result.origins);
       await print(io.stdout, options.json ? json(rows) : formatShown(rows, options.origin));
@@ -153,7 +169,7 @@ export function registerConfigCommand(program: Command, io: CliIo, files: Config
     .description("what each environment variable that is set means to Postern")
     .action(async (_: unknown, command: Command) => {
       const options = optionsOf(command);
-      const found = await findSources(options, files);
+      const found = await findSources(options, io.environment, files);
       if (!found.ok) throw new CliFailure(EXIT.config, describeConfigErrors(found.errors));
       const rows = explainEnvironment(found.sources);
       const width = Math.max(0, ...rows.map(({ name }) => name.length));

@@ -4,6 +4,7 @@
  */
 import { isIP } from "node:net";
 import { bad, good, type Parsed } from "../mail/parsed.ts";
+import { quote } from "./redact.ts";
 import { parseSwitch, splitList } from "./variables.ts";
 
 export interface HostPort {
@@ -40,19 +41,33 @@ export type RouteTls = "authenticated" | "encrypted" | "opportunistic" | "implic
 export function parseRouteTls(text: string): Parsed<RouteTls> {
   const word = text.trim().toLowerCase();
   switch (word) {
-    case "authenticated": case "secure": case "verify": return good("authenticated");
-    case "encrypted": case "encrypt": return good("encrypted");
-    case "opportunistic": case "may": return good("opportunistic");
-    case "implicit": return good("implicit");
-    case "none": return good("none");
-    case "dane": case "dane-only": return bad(WITHOUT_DANE);
-    case "fingerprint": return bad("certificates cannot be pinned by fingerprint yet; authenticated with rootsFile and tlsName comes nearest");
-    default: return bad("expected one of authenticated, encrypted, opportunistic, implicit, none");
+    case "authenticated":
+    case "secure":
+    case "verify":
+      return good("authenticated");
+    case "encrypted":
+    case "encrypt":
+      return good("encrypted");
+    case "opportunistic":
+    case "may":
+      return good("opportunistic");
+    case "implicit":
+      return good("implicit");
+    case "none":
+      return good("none");
+    case "dane":
+    case "dane-only":
+      return bad(WITHOUT_DANE);
+    case "fingerprint":
+      return bad("certificates cannot be pinned by fingerprint yet; authenticated with rootsFile and tlsName comes nearest");
+    default:
+      return bad("expected one of authenticated, encrypted, opportunistic, implicit, none");
   }
 }
 
 // Read as `opportunistic` it would authenticate nobody, and whoever wrote `dane` asked for more than that.
-const WITHOUT_DANE = "this release has no DANE yet, so it cannot be kept: choose authenticated (stricter) or, knowingly, encrypted or opportunistic";
+const WITHOUT_DANE =
+  "this release has no DANE yet, so it cannot be kept: choose authenticated (stricter) or, knowingly, encrypted or opportunistic";
 
 export function parseFloor(text: string): Parsed<"authenticated" | "encrypted" | "opportunistic"> {
   const level = parseRouteTls(text);
@@ -65,11 +80,19 @@ export function parseFloor(text: string): Parsed<"authenticated" | "encrypted" |
 /** STARTTLS at our own front door: auto, require, off, and Postfix's smtpd_tls_security_level. */
 export function parseFrontDoorTls(text: string): Parsed<"auto" | "require" | "off"> {
   switch (text.trim().toLowerCase()) {
-    case "auto": case "may": return good("auto");
-    case "require": case "encrypt": return good("require");
-    case "off": case "none": return good("off");
-    case "internal": return bad("a certificate authority of our own is not available yet: give TLS_CERT_FILE and TLS_KEY_FILE, or use auto");
-    default: return bad("expected one of auto, require, off");
+    case "auto":
+    case "may":
+      return good("auto");
+    case "require":
+    case "encrypt":
+      return good("require");
+    case "off":
+    case "none":
+      return good("off");
+    case "internal":
+      return bad("a certificate authority of our own is not available yet: give TLS_CERT_FILE and TLS_KEY_FILE, or use auto");
+    default:
+      return bad("expected one of auto, require, off");
   }
 }
 
@@ -114,11 +137,11 @@ export function parseListen(text: string, allAddresses: string): Parsed<ListenWo
     const port = parsePort(match?.[3] ?? "");
     const written = match?.[1] ?? match?.[2] ?? "*";
     if (match === null || port === undefined || (written !== "*" && isIP(written) === 0)) {
-      return bad(`${JSON.stringify(item)} is neither a port nor address:port`);
+      return bad(`${quote(item)} is neither a port nor address:port`);
     }
     const tls = match[4]?.toLowerCase() ?? (port === 465 ? "implicit" : "starttls");
     if (tls !== "off" && tls !== "starttls" && tls !== "require" && tls !== "implicit") {
-      return bad(`${JSON.stringify(item)}: behind the slash expected off, starttls, require or implicit`);
+      return bad(`${quote(item)}: behind the slash expected off, starttls, require or implicit`);
     }
     const usual = USUAL_NAMES[port] ?? `port-${port}`;
     const taken = listeners.filter((other) => other.name === usual || other.name.startsWith(`${usual}-`)).length;

@@ -40,7 +40,7 @@ const SYNTAX: Readonly<Partial<Record<YAMLError["code"], string>>> = {
   BAD_DQ_ESCAPE: "an unknown \\ escape in double quotes; use single quotes for text with backslashes",
   BAD_ALIAS: "an * or & here; put a value that begins with one in quotes",
   MULTIPLE_DOCS: "a second document begins here (---); one file holds one configuration",
-  MISSING_CHAR: "something is missing here: a quote, bracket, comma or colon",
+  MISSING_CHAR: "something is missing here or before: a closing quote or bracket, a comma, a colon",
   UNEXPECTED_TOKEN: "something here does not belong: a bracket, a quote, or text after a finished value",
   TAG_RESOLVE_FAILED: "an unknown !tag; put a value that begins with ! in quotes",
   BLOCK_IN_FLOW: "indented lines cannot stand inside brackets",
@@ -64,7 +64,8 @@ export function readDocument(text: string): ConfigDocument {
 
   function valueOf(node: unknown, path: Path): unknown {
     if (path.length > MAX_DEPTH || ++nodes > MAX_NODES) {
-      if (nodes <= MAX_NODES + 1) report(0, path, "nested too deeply, or an alias that contains itself");
+      if (nodes <= MAX_NODES + 1)
+        report((node as Node | null)?.range?.[0] ?? 0, path.slice(0, 2), "nested too deeply, or an alias that contains itself");
       return undefined;
     }
     if (isAlias(node)) {
@@ -97,12 +98,15 @@ export function readDocument(text: string): ConfigDocument {
   }
 
   let tree: Readonly<Record<string, unknown>> = {};
-  for (const error of parsed.errors) report(error.pos[0], [], SYNTAX[error.code] ?? `this is not YAML (${error.code})`);
+  // An unknown tag is a warning to the library, and `!secret x` would become the text x.
+  for (const error of [...parsed.errors, ...parsed.warnings])
+    report(error.pos[0], [], SYNTAX[error.code] ?? `this is not YAML (${error.code})`);
   const readable = errors.length === 0;
   if (readable && parsed.contents !== null) {
     const value = valueOf(parsed.contents, []);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) tree = value as Record<string, unknown>;
-    else if (value !== undefined) report(parsed.contents.range?.[0] ?? 0, [], "the file must consist of sections, like `log:` with `level: info` below it");
+    else if (value !== undefined)
+      report(parsed.contents.range?.[0] ?? 0, [], "the file must consist of sections, like `log:` with `level: info` below it");
   }
 
   function nearestOffset(offsets: readonly ReadonlyMap<string, number>[], path: Path): Place {

@@ -11,7 +11,11 @@ const PREFIX = /^postern__/i;
 
 /** `submission.limits.messageSize` is `POSTERN__SUBMISSION__LIMITS__MESSAGE_SIZE`. */
 export function environmentName(path: Path): string {
-  const steps = path.map((step) => String(step).replace(/([a-z])(?=[A-Z0-9])/g, "$1_").toUpperCase());
+  const steps = path.map((step) =>
+    String(step)
+      .replace(/([a-z])(?=[A-Z0-9])/g, "$1_")
+      .toUpperCase(),
+  );
   return ["POSTERN", ...steps].join("__");
 }
 
@@ -36,7 +40,8 @@ export function readEnvironment(environment: Environment, readFile: ReadFile): E
     if (text === undefined || text === "") continue;
     if (!PREFIX.test(name)) {
       const meant = singleUnderscores(name);
-      if (meant !== undefined) errors.push({ source: name, path: "", message: `not read: sections are told apart by two underscores, did you mean ${meant}?` });
+      if (meant !== undefined)
+        errors.push({ source: name, path: "", message: `not read: sections are told apart by two underscores, did you mean ${meant}?` });
       continue;
     }
     const found = findName(name);
@@ -136,7 +141,9 @@ function valuePaths(key: Key, at: Path): Path[] {
 /** `tls.floor`, `submission.listeners[0].port` or `submission.listeners.0.port`, `tls.domains.example.org.floor`. */
 export function parsePath(text: string): Parsed<{ path: Path; key: Key }> {
   // A name in brackets and quotes is one step, whatever it contains.
-  const steps = [...text.matchAll(/\["([^"]*)"\]|\[(\d+)\]|([^.[]+)|(?<=^|\.)(?=\.)/g)].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
+  const steps = [...text.matchAll(/\["([^"]*)"\]|\[(\d+)\]|([^.[]+)|(?<=^|\.)(?=\.)/g)].map(
+    (match) => match[1] ?? match[2] ?? match[3] ?? "",
+  );
   let key: Key = rootKey;
   const path: (string | number)[] = [];
   while (steps.length > 0) {

@@ -11,19 +11,26 @@ export interface ExplainedName {
   readonly meaning: string;
 }
 
-export function explainEnvironment({ file, environment, readFile, machine = PLAIN_MACHINE }: Omit<ConfigSources, "overrides">): ExplainedName[] {
+export function explainEnvironment({
+  file,
+  environment,
+  readFile,
+  machine = PLAIN_MACHINE,
+}: Omit<ConfigSources, "overrides">): ExplainedName[] {
   const direct = readEnvironment(environment, readFile);
   const compat = readCompat(environment, readFile, compatContext(readDocument(file?.text ?? ""), direct.assignments, machine));
   const rows: ExplainedName[] = [...compat.explained];
   for (const { path, value, origin } of direct.assignments) {
     const shown = redactValue(value, keyAt(path));
-    if (origin.kind === "environment") rows.push({ name: origin.name, meaning: `sets ${formatPath(path)} = ${typeof shown === "string" ? shown : JSON.stringify(shown)}` });
+    if (origin.kind === "environment")
+      rows.push({ name: origin.name, meaning: `sets ${formatPath(path)} = ${typeof shown === "string" ? shown : JSON.stringify(shown)}` });
   }
   for (const { source, message } of [...direct.errors, ...compat.errors]) {
     if (source !== undefined && !rows.some(({ name }) => name === source)) rows.push({ name: source, meaning: `refused: ${message}` });
   }
   if (readHostname(environment) !== undefined) rows.push({ name: "HOSTNAME", meaning: "is the mailname if nothing else sets one" });
-  if ((environment["POSTERN_CONFIG"] ?? "") !== "") rows.push({ name: "POSTERN_CONFIG", meaning: `names the configuration file: ${environment["POSTERN_CONFIG"]}` });
+  if ((environment["POSTERN_CONFIG"] ?? "") !== "")
+    rows.push({ name: "POSTERN_CONFIG", meaning: `names the configuration file: ${environment["POSTERN_CONFIG"]}` });
   const secrets = [...direct.assignments, ...compat.assignments].flatMap(({ path, value }) => secretsIn(value, keyAt(path) ?? rootKey));
   return rows
     .map(({ name, meaning }) => ({ name, meaning: scrub(meaning, secrets) }))

@@ -17,11 +17,18 @@ export function configJsonSchema(): Record<string, unknown> {
       const name = path.at(-1);
       if (path.at(-2) === "properties" && typeof name === "string") jsonSchema.title ??= words(name);
       // A key without a value sets nothing, so that a section whose keys are all commented out is no error.
-      if (jsonSchema.type === "object" && jsonSchema.properties !== undefined && path.at(-2) === "properties") jsonSchema.type = ["object", "null"] as unknown as "object";
+      if (jsonSchema.type === "object" && jsonSchema.properties !== undefined && path.at(-2) === "properties")
+        jsonSchema.type = ["object", "null"] as unknown as "object";
     },
   });
   const { $schema, ...rest } = schema;
-  return { $schema, $id: SCHEMA_ID, title: "Postern", description: "Configuration of the Postern mail relay", ...JSON.parse(JSON.stringify(rest)) };
+  return {
+    $schema,
+    $id: SCHEMA_ID,
+    title: "Postern",
+    description: "Configuration of the Postern mail relay",
+    ...JSON.parse(JSON.stringify(rest)),
+  };
 }
 
 /** The schema as the file in config/ holds it. */

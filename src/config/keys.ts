@@ -103,10 +103,14 @@ function schemaIn(value: unknown): JsonSchema {
 /** The key one step down, or undefined if there is no such key. */
 export function childOf(key: Key, step: string | number): Key | undefined {
   switch (key.kind) {
-    case "group": return typeof step === "string" ? key.keys.get(step) : undefined;
-    case "table": return typeof step === "string" ? key.value : undefined;
-    case "list": return typeof step === "number" ? key.item : undefined;
-    case "value": return undefined;
+    case "group":
+      return typeof step === "string" ? key.keys.get(step) : undefined;
+    case "table":
+      return typeof step === "string" ? key.value : undefined;
+    case "list":
+      return typeof step === "number" ? key.item : undefined;
+    case "value":
+      return undefined;
   }
 }
 
@@ -119,30 +123,43 @@ export function keyAt(path: Path): Key | undefined {
 /** True if the value there, or anything in it, must never be shown. */
 export function holdsSecret(key: Key): boolean {
   switch (key.kind) {
-    case "value": return key.secret;
-    case "list": return key.secret || holdsSecret(key.item);
-    case "table": return key.secret || holdsSecret(key.value);
-    case "group": return key.secret || [...key.keys.values()].some(holdsSecret);
+    case "value":
+      return key.secret;
+    case "list":
+      return key.secret || holdsSecret(key.item);
+    case "table":
+      return key.secret || holdsSecret(key.value);
+    case "group":
+      return key.secret || [...key.keys.values()].some(holdsSecret);
   }
 }
 
 /** What belongs there, in words that complete "expected …". */
 export function expectation(key: Key): string {
   switch (key.kind) {
-    case "group": return `a section with keys like ${[...key.keys.keys()].slice(0, 3).join(", ")}`;
-    case "table": return "names, each with its own keys";
-    case "list": return `a list, each item ${expectation(key.item)}`;
-    case "value": return valueExpectation(key);
+    case "group":
+      return `a section with keys like ${[...key.keys.keys()].slice(0, 3).join(", ")}`;
+    case "table":
+      return "names, each with its own keys";
+    case "list":
+      return `a list, each item ${expectation(key.item)}`;
+    case "value":
+      return valueExpectation(key);
   }
 }
 
 function valueExpectation(key: ValueKey): string {
   switch (key.type) {
-    case "text": return "text";
-    case "boolean": return "true or false";
-    case "choice": return `one of ${key.options.join(", ")}`;
-    case "duration": return "a duration like 90s, 5m, 4h or 5d";
-    case "size": return "a size like 256K, 25M or a number of octets";
+    case "text":
+      return "text";
+    case "boolean":
+      return "true or false";
+    case "choice":
+      return `one of ${key.options.join(", ")}`;
+    case "duration":
+      return "a duration like 90s, 5m, 4h or 5d";
+    case "size":
+      return "a size like 256K, 25M or a number of octets";
     case "whole":
     case "number": {
       const noun = key.type === "whole" ? "a whole number" : "a number";
@@ -191,7 +208,9 @@ export function nearest(name: string, names: Iterable<string>): string | undefin
   // One slip in three letters is still a slip; more is another word.
   let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of names) {
-    const distance = editDistance(wanted, plainName(candidate));
+    const plain = plainName(candidate);
+    const isBeginning = wanted.length > 2 && (plain.startsWith(wanted) || (plain.length > 2 && wanted.startsWith(plain)));
+    const distance = isBeginning ? Math.min(1, editDistance(wanted, plain)) : editDistance(wanted, plain);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return best;

@@ -3,13 +3,15 @@
  * told at once, with its place, and nothing is taken from a configuration that has a fault. Pure over what is handed in.
  */
 import type { z } from "zod";
-import { checkSettings, type Finding } from "./check.ts";
-import { type CompatContext, readCompat, readHostname } from "./compat.ts";
+import { checkSettings } from "./check.ts";
+import { readCompat, readHostname } from "./compat.ts";
 import { type ConfigDocument, readDocument } from "./document.ts";
 import { readEnvironment, readOverrides } from "./environment.ts";
+import type { Finding } from "./finding.ts";
+import type { CompatContext } from "./friendly-names.ts";
 import { expectation, formatPath, holdsSecret, type Key, keyAt, nearest, type Path, pathsEndingIn, rootKey } from "./keys.ts";
 import { type Assignment, comparePaths, type ConfigError, formatOrigin, Origins, relatedPaths, samePath } from "./origin.ts";
-import { redactText, scrub, secretsIn } from "./redact.ts";
+import { quote, scrub, secretsIn } from "./redact.ts";
 import { type Settings, settingsSchema } from "./settings.ts";
 import { placeholderFor, removeAt, setAt, type Tree, valueAt } from "./tree.ts";
 import type { Environment, ReadFile } from "./variables.ts";
@@ -45,7 +47,11 @@ export function loadSettings(sources: ConfigSources): LoadedSettings {
 
   const direct = readEnvironment(sources.environment, sources.readFile);
   const overrides = readOverrides(sources.overrides);
-  const compat = readCompat(sources.environment, sources.readFile, compatContext(document, [...direct.assignments, ...overrides.assignments], machine));
+  const compat = readCompat(
+    sources.environment,
+    sources.readFile,
+    compatContext(document, [...direct.assignments, ...overrides.assignments], machine),
+  );
   const fromEnvironment = [...direct.assignments, ...compat.assignments];
   layers.errors.push(...direct.errors, ...compat.errors, ...disagreements(fromEnvironment), ...overrides.errors);
   layers.apply([...fromEnvironment].sort((a, b) => comparePaths(a.path, b.path)));
@@ -110,7 +116,8 @@ class Layers {
     this.#file = file;
     this.tree = structuredClone(document.tree) as Tree;
     this.origins.record([], this.tree, (path) => ({ kind: "file", file, line: document.placeOf(path).line }));
-    for (const { path, message, line, column } of document.errors) this.errors.push({ path: formatPath(path), message, file, line, column });
+    for (const { path, message, line, column } of document.errors)
+      this.errors.push({ path: formatPath(path), message, file, line, column });
   }
 
   apply(assignments: readonly Assignment[]): void {
@@ -133,7 +140,8 @@ class Layers {
       for (const issue of result.error.issues) {
         for (const { path, message } of this.#explain(issue, sound)) {
           if (setAside.some((other) => samePath(other, path))) continue;
-          this.#report(path, message, [path]);
+          // What a file that cannot be read may well contain is not missing.
+          if (this.#document.readable || valueAt(sound, path) !== undefined) this.#report(path, message, [path]);
           setAside.push(path);
           const key = keyAt(path);
           if (key !== undefined && (key.required || typeof path.at(-1) === "number")) setAt(sound, path, placeholderFor(key));
@@ -210,7 +218,7 @@ function describe(value: unknown, key: Key): string {
   if (holdsSecret(key)) return kind;
   if (key.kind !== "value") return typeof value === "string" && value.includes(":") ? kind : JSON.stringify(value);
   const quotes = key.type === "text" && typeof value !== "string" ? "; put it in quotes" : "";
-  if (typeof value !== "string") return `${String(value)}${quotes}`;
+  if (typeof value !== "string") return `${JSON.stringify(value)}${quotes}`;
   const near = key.type === "choice" ? nearest(value, key.options) : undefined;
-  return `${JSON.stringify(redactText(value).slice(0, 60))}${near === undefined ? "" : `, did you mean ${near}?`}`;
+  return `${quote(value)}${near === undefined ? "" : `, did you mean ${near}?`}`;
 }

@@ -29,11 +29,16 @@ export interface ConfigError {
 
 export function formatOrigin(origin: Origin): string {
   switch (origin.kind) {
-    case "default": return "default";
-    case "file": return `${origin.file}:${origin.line}`;
-    case "environment": return `env ${origin.name}`;
-    case "compat": return `compat ${origin.name}`;
-    case "set": return "--set";
+    case "default":
+      return "default";
+    case "file":
+      return `${origin.file}:${origin.line}`;
+    case "environment":
+      return `env ${origin.name}`;
+    case "compat":
+      return `compat ${origin.name}`;
+    case "set":
+      return "--set";
   }
 }
 
@@ -62,7 +67,7 @@ export class Origins {
     if (Array.isArray(value)) {
       this.#origins.set(JSON.stringify(path), originOf(path));
       for (const [index, item] of value.entries()) this.#recordTree([...path, index], item, originOf);
-    } else if (typeof value === "object" && value !== null) {
+    } else if (typeof value === "object" && value !== null && Object.keys(value).length > 0) {
       for (const [name, item] of Object.entries(value)) this.#recordTree([...path, name], item, originOf);
     } else {
       this.#origins.set(JSON.stringify(path), originOf(path));
@@ -111,4 +116,3 @@ export function comparePaths(a: Path, b: Path): number {
   }
   return a.length - b.length;
 }
-

@@ -57,7 +57,16 @@ const UPSTREAM = ["SMTP_SERVER", "SMTP_HOST", "EXT_RELAY_HOST"];
 const NO_STARTTLS = bad("without STARTTLS there is implicit TLS or none: say which with RELAYHOST_TLS=implicit or RELAYHOST_TLS=none");
 
 export const PEER_NAMES: readonly PeerName[] = [
-  ...plain("MAILNAME", "POSTFIX_myhostname", "SERVER_HOSTNAME", "RELAY_MYHOSTNAME", "RELAY_HOST_NAME", "MTP_HOST", "OVERRIDE_HOSTNAME", "maildomain"),
+  ...plain(
+    "MAILNAME",
+    "POSTFIX_myhostname",
+    "SERVER_HOSTNAME",
+    "RELAY_MYHOSTNAME",
+    "RELAY_HOST_NAME",
+    "MTP_HOST",
+    "OVERRIDE_HOSTNAME",
+    "maildomain",
+  ),
   ...plain("ALLOWED_SENDER_DOMAINS", "RELAY_MYDOMAIN"),
   ...plain("ALLOWED_RECIPIENT_DOMAINS", "RELAY_TO_DOMAINS", "MTP_RELAY_DOMAINS"),
 
@@ -72,10 +81,16 @@ export const PEER_NAMES: readonly PeerName[] = [
     as: "MYNETWORKS",
     read: ([text]) => {
       switch (text?.trim().toLowerCase()) {
-        case "none": return good("none");
-        case "container": return good("127.0.0.0/8 ::1/128");
-        case "host": case "network": case "connected-networks": return good("auto");
-        default: return bad("expected none, container, host, network or connected-networks");
+        case "none":
+          return good("none");
+        case "container":
+          return good("127.0.0.0/8 ::1/128");
+        case "host":
+        case "network":
+        case "connected-networks":
+          return good("auto");
+        default:
+          return bad("expected none, container, host, network or connected-networks");
       }
     },
   },
@@ -96,8 +111,27 @@ export const PEER_NAMES: readonly PeerName[] = [
     as: "RELAYHOST",
     read: ([, region, port]) => good(`[email-smtp.${region ?? "us-east-1"}.amazonaws.com]:${port ?? "587"}`),
   },
-  ...plain("RELAYHOST_USERNAME", "RELAY_USERNAME", "RELAY_USER", "RELAYUSER", "RELAY_LOGIN", "SMARTHOST_USER", "MTP_USER", "GMAIL_USER", "SES_USER"),
-  ...plain("RELAYHOST_PASSWORD", "RELAY_PASSWORD", "RELAY_PASS", "RELAYPASSWORD", "SMARTHOST_PASSWORD", "MTP_PASS", "GMAIL_PASSWORD", "SES_PASSWORD"),
+  ...plain(
+    "RELAYHOST_USERNAME",
+    "RELAY_USERNAME",
+    "RELAY_USER",
+    "RELAYUSER",
+    "RELAY_LOGIN",
+    "SMARTHOST_USER",
+    "MTP_USER",
+    "GMAIL_USER",
+    "SES_USER",
+  ),
+  ...plain(
+    "RELAYHOST_PASSWORD",
+    "RELAY_PASSWORD",
+    "RELAY_PASS",
+    "RELAYPASSWORD",
+    "SMARTHOST_PASSWORD",
+    "MTP_PASS",
+    "GMAIL_PASSWORD",
+    "SES_PASSWORD",
+  ),
   ...login("RELAYHOST_USERNAME", UPSTREAM, "SMTP_USERNAME", "SMTP_USER", "SMTP_LOGIN"),
   ...login("RELAYHOST_PASSWORD", UPSTREAM, "SMTP_PASSWORD"),
 
@@ -134,8 +168,16 @@ export const LATER_NAMES: readonly LaterName[] = [
     because: "this release does not sign with DKIM, and mail would go out unsigned",
     refuse: wanted,
   },
-  { names: ["TLS_POLICY"], because: "this release does not look up MTA-STS or DANE; TLS_FLOOR alone decides", refuse: (text) => text.trim().toLowerCase() === "enforce" },
-  { names: ["TLS_FLOOR_MODE", "TLS_EXCEPTIONS"], because: "TLS_FLOOR holds without it, so mail may wait that it would let pass; `tls.domains` sets the floor of single domains", refuse: never },
+  {
+    names: ["TLS_POLICY"],
+    because: "this release does not look up MTA-STS or DANE; TLS_FLOOR alone decides",
+    refuse: (text) => text.trim().toLowerCase() === "enforce",
+  },
+  {
+    names: ["TLS_FLOOR_MODE", "TLS_EXCEPTIONS"],
+    because: "TLS_FLOOR holds without it, so mail may wait that it would let pass; `tls.domains` sets the floor of single domains",
+    refuse: never,
+  },
   { names: ["DEFER_ON_TLS_ERROR"], because: "TLS trouble always defers here; TLS_FLOOR says what counts as trouble", refuse: never },
   { names: ["TLSRPT", "TLSRPT_FROM", "TLSRPT_ORG"], because: "this release sends no TLS reports", refuse: never },
   { names: ["OVERWRITE_FROM", "MYORIGIN"], because: "senders are not rewritten", refuse: never },

@@ -8,6 +8,11 @@ export function redactText(text: string): string {
   return text.replace(/([^\s/:@,"'[\]{}]+):([^\s]+)@(?=[^\s@]*(?:\s|$|["'\]},]))/g, `$1:${HIDDEN}@`);
 }
 
+/** Somebody's text within a message: redacted before it is cut, since a cut could part a password from its `@`. */
+export function quote(text: string): string {
+  return JSON.stringify(redactText(text).slice(0, 80));
+}
+
 /** The value as it may be shown, with the same shape. */
 export function redactValue(value: unknown, key: Key | undefined): unknown {
   if (value === undefined || value === null) return value;

@@ -1,6 +1,6 @@
 /** The tables of docs/configuration.md: every key of the schema and every short name, as Markdown. */
-import { FRIENDLY_NAMES } from "./compat.ts";
 import { environmentName } from "./environment.ts";
+import { FRIENDLY_NAMES } from "./friendly-names.ts";
 import { expectation, formatPath, type GroupKey, type Key, type Path, rootKey } from "./keys.ts";
 import { LATER_NAMES, PEER_NAMES } from "./peers.ts";
 
@@ -17,15 +17,24 @@ function replaceBetween(document: string, name: string, text: string): string {
 
 export function namesTable(): string {
   const rows = FRIENDLY_NAMES.map(({ name, meaning, keys }) => {
-    const peers = PEER_NAMES.filter(({ as }) => as === name || (as === "SECURITY_LEVEL" && (name === "TLS_FLOOR" || name === "RELAYHOST_TLS")));
+    const peers = PEER_NAMES.filter(
+      ({ as }) => as === name || (as === "SECURITY_LEVEL" && (name === "TLS_FLOOR" || name === "RELAYHOST_TLS")),
+    );
     const shown = [...new Set(peers.map(({ names }) => names.map((peer) => `\`${peer}\``).join("+")))].join(", ");
     return `| \`${name}\` | ${cell(meaning)} | \`${keys}\` | ${name === "MAILNAME" ? `${shown}, \`HOSTNAME\` if it has a dot` : shown} |`;
   });
   const later = LATER_NAMES.map(({ names, because }) => `| ${names.map((name) => `\`${name}\``).join(", ")} | ${cell(because)} |`);
   return [
-    "| Name | Meaning | Key | Read as the same thing |", "|---|---|---|---|", ...rows, "",
-    "Not available yet; where starting without would give less than was asked for, Postern refuses to start:", "",
-    "| Name | Why |", "|---|---|", ...later, "",
+    "| Name | Meaning | Key | Read as the same thing |",
+    "|---|---|---|---|",
+    ...rows,
+    "",
+    "Not available yet; where starting without would give less than was asked for, Postern refuses to start:",
+    "",
+    "| Name | Why |",
+    "|---|---|",
+    ...later,
+    "",
   ].join("\n");
 }
 
@@ -42,7 +51,8 @@ function sections(group: GroupKey, path: Path): string[] {
     const first = values[0]?.[0] ?? "";
     lines.push(`Environment: \`${environmentName([...path, first])}\`${values.length > 1 ? " and so on" : ""}`, "");
     lines.push("| Key | Takes | Default | Meaning |", "|---|---|---|---|");
-    for (const [name, key] of values) lines.push(`| \`${name}\` | ${cell(takes(key))} | ${defaultOf(key)} | ${cell(key.description ?? "")} |`);
+    for (const [name, key] of values)
+      lines.push(`| \`${name}\` | ${cell(takes(key))} | ${defaultOf(key)} | ${cell(key.description ?? "")} |`);
     lines.push("");
   }
   for (const [name, key] of group.keys) {
@@ -77,7 +87,7 @@ function takes(key: Key): string {
 function defaultOf(key: Key): string {
   if (key.required) return "required";
   if (key.default === undefined) return "";
-  return `\`${Array.isArray(key.default) ? `[${key.default.join(", ")}]` : String(key.default)}\``;
+  return `\`${Array.isArray(key.default) ? `[${key.default.join(", ")}]` : typeof key.default === "string" ? key.default : JSON.stringify(key.default)}\``;
 }
 
 function cell(text: string): string {

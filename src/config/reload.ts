@@ -22,7 +22,10 @@ export interface SettingsComparison {
 }
 
 // Sockets are bound and the database is open: neither moves under a relay that holds mail.
-const FIXED: readonly Path[] = [["submission", "listeners"], ["data", "folder"]];
+const FIXED: readonly Path[] = [
+  ["submission", "listeners"],
+  ["data", "folder"],
+];
 
 export function compareSettings(before: Settings, after: Settings): SettingsComparison {
   const [old, current] = [byPath(before), byPath(after)];
@@ -52,7 +55,9 @@ function byPath(settings: Settings): Map<string, Row> {
 
 /** One line a change, for the log. */
 export function formatChange({ path, before, after, needsRestart }: SettingChange): string {
-  const [from, to] = [before, after].map((value) => (value === undefined ? "(not set)" : typeof value === "string" ? value : JSON.stringify(value)));
+  const [from, to] = [before, after].map((value) =>
+    value === undefined ? "(not set)" : typeof value === "string" ? value : JSON.stringify(value),
+  );
   const change = from === HIDDEN && to === HIDDEN ? `${path} changed` : `${path}: ${from} → ${to}`;
   return needsRestart ? `${change} (at the next start)` : change;
 }

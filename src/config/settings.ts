@@ -17,7 +17,9 @@ const listener = z.strictObject({
   tls: z
     .enum(["off", "starttls", "require", "implicit"])
     .default("starttls")
-    .describe("off: never; starttls: offered when there is a certificate; require: nothing but STARTTLS before TLS; implicit: TLS from the first octet. Without a certificate a listener with require or implicit is not opened"),
+    .describe(
+      "off: never; starttls: offered when there is a certificate; require: nothing but STARTTLS before TLS; implicit: TLS from the first octet. Without a certificate a listener with require or implicit is not opened",
+    ),
   login: z
     .enum(["optional", "required"])
     .default("optional")
@@ -32,14 +34,26 @@ const limits = z.strictObject({
   receivedFields: z.int().positive().default(100).describe("A message with so many Received fields is in a loop, RFC 5321 §6.3"),
   connections: z.int().positive().default(1000).describe("Clients connected at once"),
   connectionsPerAddress: z.int().positive().default(100).describe("Of those, from one address"),
-  connectionsPerMinutePerAddress: z.int().nonnegative().default(0).describe("New connections from one address within a minute; 0 means no limit"),
-  messagesPerMinutePerAddress: z.int().nonnegative().default(0).describe("Messages from one address without login within a minute; 0 means no limit"),
+  connectionsPerMinutePerAddress: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe("New connections from one address within a minute; 0 means no limit"),
+  messagesPerMinutePerAddress: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe("Messages from one address without login within a minute; 0 means no limit"),
   messagesPerMinutePerUser: z.int().nonnegative().default(0).describe("Messages of one user within a minute; 0 means no limit"),
   recipientsPerHourPerUser: z.int().nonnegative().default(0).describe("Recipients of one user within an hour; 0 means no limit"),
   idle: duration("5m").describe("A client that says nothing for so long gets 421, RFC 5321 §4.5.3.2.7"),
   session: duration("12h").describe("No connection lasts longer, between messages"),
   handshake: duration("30s").describe("A TLS handshake takes no longer"),
-  minimumRate: z.int().nonnegative().default(200).describe("Octets a second that a client must send while it sends a message, measured over a minute"),
+  minimumRate: z
+    .int()
+    .nonnegative()
+    .default(200)
+    .describe("Octets a second that a client must send while it sends a message, measured over a minute"),
   badCommands: z.int().positive().default(20).describe("Unknown or malformed commands before 421"),
 });
 
@@ -51,7 +65,10 @@ const login = z.strictObject({
   ban: duration("15m").describe("How long a banned address gets 421"),
   concurrentHashes: z.int().positive().default(2).describe("Password hashes computed at once; each takes 16 MB and some 20 ms"),
   remember: duration("5m").describe("A verified login needs no new hash for so long"),
-  acceptAnyFromNetworks: z.boolean().default(false).describe("For devices that must log in: from submission.networks any name and password will do"),
+  acceptAnyFromNetworks: z
+    .boolean()
+    .default(false)
+    .describe("For devices that must log in: from submission.networks any name and password will do"),
 });
 
 const submission = z.strictObject({
@@ -68,8 +85,14 @@ const submission = z.strictObject({
   networks: z
     .array(z.string())
     .default(["auto"])
-    .describe("Who submits without login: networks like 10.0.0.0/8; auto = loopback, and in a container the attached private subnets without their gateways"),
-  senderDomains: domainList.default([]).describe("Envelope sender domains taken from clients without login; .example.com means its subdomains. Required when networks has more than loopback"),
+    .describe(
+      "Who submits without login: networks like 10.0.0.0/8; auto = loopback, and in a container the attached private subnets without their gateways",
+    ),
+  senderDomains: domainList
+    .default([])
+    .describe(
+      "Envelope sender domains taken from clients without login; .example.com means its subdomains. Required when networks has more than loopback",
+    ),
   allowAnySenderDomain: z.boolean().default(false).describe("Says that an empty senderDomains is meant"),
   recipientDomains: domainList.default([]).describe("If not empty, mail goes to these domains only: a fence for staging"),
   bareLineEnds: z
@@ -107,7 +130,12 @@ const timeouts = z.strictObject({
 
 const concurrency = z.strictObject({
   sockets: z.int().positive().default(500).describe("Connections to all hosts together"),
-  reserveForAnswering: z.number().min(0).max(0.9).default(0.5).describe("Share of them that only destinations which have answered may take"),
+  reserveForAnswering: z
+    .number()
+    .min(0)
+    .max(0.9)
+    .default(0.5)
+    .describe("Share of them that only destinations which have answered may take"),
   perDestination: z.int().positive().default(20).describe("Connections to one destination"),
   firstContact: z.int().positive().default(2).describe("Connections to a destination that has not answered yet"),
   messagesPerConnection: z.int().positive().default(1000).describe("Messages before a connection is closed"),
@@ -126,7 +154,9 @@ const retry = z.strictObject({
   spread: z.number().min(0).max(0.5).default(0.1).describe("0.1 means each wait varies by ±10 %"),
   giveUpAfter: duration("5d").describe("RFC 5321 §4.5.4.1 asks for at least 4 to 5 days"),
   giveUpAfterNullSender: duration("2d").describe("The same for notices"),
-  destinationDown: duration("2m").describe("A destination that could not be reached at all is left alone for so long; doubles up to longest"),
+  destinationDown: duration("2m").describe(
+    "A destination that could not be reached at all is left alone for so long; doubles up to longest",
+  ),
 });
 
 const route = z.strictObject({
@@ -144,14 +174,20 @@ const route = z.strictObject({
 });
 
 const delivery = z.strictObject({
-  relayhost: route.omit({ domains: true }).optional().describe("Everything without a route goes there; without it, to the MX hosts of the domain"),
+  relayhost: route
+    .omit({ domains: true })
+    .optional()
+    .describe("Everything without a route goes there; without it, to the MX hosts of the domain"),
   routes: z.array(route).default([]).describe("Fixed next hops for some recipient domains"),
   port: port.default(25).describe("The port of MX hosts"),
   ipv4: z.boolean().default(true).describe("IPv4 addresses of hosts are tried"),
   ipv6: z.enum(["auto", "on", "off"]).default("auto").describe("auto: used when this machine has a global IPv6 address"),
   sourceAddress4: z.string().optional().describe("Local IPv4 address of outgoing connections"),
   sourceAddress6: z.string().optional().describe("Local IPv6 address of outgoing connections"),
-  allowedAddresses: z.array(z.string()).default([]).describe("Special-use networks that MX hosts and address literals may nevertheless be in, for tests and private nets"),
+  allowedAddresses: z
+    .array(z.string())
+    .default([])
+    .describe("Special-use networks that MX hosts and address literals may nevertheless be in, for tests and private nets"),
   ownNames: z.array(z.string()).default([]).describe("More names of this relay: an MX list that has one ends there, RFC 5321 §5.1"),
   timeouts: timeouts.prefault({}).describe("How long each step of a session at another host may take"),
   concurrency: concurrency.prefault({}).describe("How much is done at once"),
@@ -161,9 +197,19 @@ const delivery = z.strictObject({
 });
 
 const tls = z.strictObject({
-  floor: floor.default("authenticated").describe("What is asked of every host: authenticated, a certificate for its MX name; encrypted, any TLS; opportunistic, clear if it must be"),
-  domains: z.record(z.string(), z.strictObject({ floor: floor.describe("The floor of this domain") })).default({}).describe("Floors of single domains; .example.com means subdomains"),
-  roots: z.string().default("bundled").describe("Who is trusted to certify: bundled (Mozilla's list in Node.js), system, or the path of a PEM file"),
+  floor: floor
+    .default("authenticated")
+    .describe(
+      "What is asked of every host: authenticated, a certificate for its MX name; encrypted, any TLS; opportunistic, clear if it must be",
+    ),
+  domains: z
+    .record(z.string(), z.strictObject({ floor: floor.describe("The floor of this domain") }))
+    .default({})
+    .describe("Floors of single domains; .example.com means subdomains"),
+  roots: z
+    .string()
+    .default("bundled")
+    .describe("Who is trusted to certify: bundled (Mozilla's list in Node.js), system, or the path of a PEM file"),
 });
 
 const resolver = z.strictObject({
@@ -191,7 +237,9 @@ export const settingsSchema = z.strictObject({
   mailname: z
     .string()
     .optional()
-    .describe("This relay's public name, for EHLO, Received and Message-ID: the name its sending address resolves to. Default: the machine's name if it has a dot. Without one, mail for MX hosts waits"),
+    .describe(
+      "This relay's public name, for EHLO, Received and Message-ID: the name its sending address resolves to. Default: the machine's name if it has a dot. Without one, mail for MX hosts waits",
+    ),
   data: data.prefault({}).describe("The folder that holds everything Postern keeps"),
   submission: submission.prefault({}).describe("Taking mail in"),
   users: z.array(user).default([]).describe("Users beside those of `postern user add`"),

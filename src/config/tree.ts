@@ -53,18 +53,27 @@ export function removeAt(tree: Tree, path: Path): void {
 /** Some value that the schema takes, so that a faulty one does not hide the faults of its neighbours. */
 export function placeholderFor(key: Key): unknown {
   switch (key.kind) {
-    case "list": return [placeholderFor(key.item)];
-    case "table": return {};
-    case "group": return Object.fromEntries([...key.keys].filter(([, child]) => child.required).map(([name, child]) => [name, placeholderFor(child)]));
+    case "list":
+      return [placeholderFor(key.item)];
+    case "table":
+      return {};
+    case "group":
+      return Object.fromEntries([...key.keys].filter(([, child]) => child.required).map(([name, child]) => [name, placeholderFor(child)]));
     case "value":
       switch (key.type) {
-        case "text": return "placeholder.invalid";
-        case "boolean": return false;
-        case "choice": return key.options[0];
-        case "duration": return "1m";
-        case "size": return "1M";
+        case "text":
+          return "placeholder.invalid";
+        case "boolean":
+          return false;
+        case "choice":
+          return key.options[0];
+        case "duration":
+          return "1m";
+        case "size":
+          return "1M";
         case "whole":
-        case "number": return key.minimum ?? (key.above ?? 0) + 1;
+        case "number":
+          return key.minimum ?? (key.above ?? 0) + 1;
       }
   }
 }

@@ -47,9 +47,7 @@ export const durationText = z
   .meta({ unit: "duration" });
 
 export function duration(fallback: string) {
-  return durationText
-    .default(fallback)
-    .transform((text) => parseDuration(text) ?? 0);
+  return durationText.default(fallback).transform((text) => parseDuration(text) ?? 0);
 }
 
 export function size(fallback: string) {

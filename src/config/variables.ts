@@ -30,7 +30,7 @@ export function readVariableFile(name: string, file: string, readFile: ReadFile)
   } catch (error) {
     // Only the system's code: a message may quote more than the path.
     const code = error instanceof Error && "code" in error ? String(error.code) : "error";
-    return bad(`${name} names a file that cannot be read (${code}): ${file}`);
+    return bad(`${name} names a file that cannot be read (${code})`);
   }
 }
 

@@ -1,0 +1,99 @@
+/** Certificates and the hosts that mail is sent to by configuration: what needs what, and what may not be together. */
+import { isIP } from "node:net";
+import { parseDomain } from "../mail/domain.ts";
+import { domainFault } from "./check-names.ts";
+import { type CheckFacts, error, type Finding, note } from "./finding.ts";
+import { nearest, type Path } from "./keys.ts";
+import { quote } from "./redact.ts";
+import type { RouteSettings, Settings } from "./settings.ts";
+
+export function checkCertificates({ submission, tls }: Settings, facts: CheckFacts): Finding[] {
+  const findings: Finding[] = [];
+  const certificatePath: Path = ["submission", "certificateFile"];
+  const keyPath: Path = ["submission", "keyFile"];
+  const { certificateFile, keyFile } = submission;
+  if (certificateFile !== undefined && keyFile === undefined)
+    findings.push(error("needs submission.keyFile too", certificatePath, keyPath));
+  if (keyFile !== undefined && certificateFile === undefined)
+    findings.push(error("needs submission.certificateFile too", keyPath, certificatePath));
+  if (certificateFile !== undefined) findings.push(...pemFaults(certificateFile, "CERTIFICATE", certificatePath, facts));
+  if (keyFile !== undefined) findings.push(...pemFaults(keyFile, "PRIVATE KEY", keyPath, facts));
+  if (tls.roots !== "bundled" && tls.roots !== "system") {
+    const near = /[./]/.test(tls.roots) ? undefined : nearest(tls.roots, ["bundled", "system"]);
+    if (near !== undefined)
+      findings.push(error(`expected bundled, system or the path of a PEM file, did you mean ${near}?`, ["tls", "roots"]));
+    else findings.push(...pemFaults(tls.roots, "CERTIFICATE", ["tls", "roots"], facts));
+  }
+  return findings;
+}
+
+export function pemFaults(file: string, what: string, path: Path, { readFile }: CheckFacts): Finding[] {
+  try {
+    return readFile(file).includes(`${what}-----`) ? [] : [error(`no ${what.toLowerCase()} in PEM form in ${quote(file)}`, path)];
+  } catch (thrown) {
+    const code = thrown instanceof Error && "code" in thrown ? String(thrown.code) : "error";
+    return [error(`cannot read ${quote(file)} (${code})`, path)];
+  }
+}
+
+export function checkRoutes({ delivery }: Settings, facts: CheckFacts): Finding[] {
+  const findings: Finding[] = [];
+  if (delivery.relayhost !== undefined) findings.push(...checkRoute(delivery.relayhost, ["delivery", "relayhost"], facts));
+  const taken = new Map<string, number>();
+  for (const [index, route] of delivery.routes.entries()) {
+    const path: Path = ["delivery", "routes", index];
+    findings.push(...checkRoute(route, path, facts));
+    for (const [place, domain] of route.domains.entries()) {
+      const fault = domainFault(domain, { subdomains: true, all: true });
+      if (fault !== undefined) findings.push(error(fault, [...path, "domains", place]));
+      const other = taken.get(domain.toLowerCase());
+      if (other !== undefined)
+        findings.push(
+          error(
+            `${quote(domain)} is in delivery.routes[${other}] already`,
+            [...path, "domains", place],
+            ["delivery", "routes", other, "domains"],
+          ),
+        );
+      else taken.set(domain.toLowerCase(), index);
+    }
+  }
+  return findings;
+}
+
+function checkRoute(route: RouteSettings, path: Path, facts: CheckFacts): Finding[] {
+  const findings: Finding[] = [];
+  const bare = route.host.replace(/^\[(?:IPv6:)?(.*)\]$/i, "$1");
+  if (isIP(bare) === 0 && !parseDomain(route.host).ok)
+    findings.push(error(`not a host name or address: ${quote(route.host)}`, [...path, "host"]));
+  if (route.port === 0) findings.push(error("0 is no port to connect to", [...path, "port"]));
+  if (route.tlsName !== undefined && domainFault(route.tlsName) !== undefined)
+    findings.push(error(domainFault(route.tlsName) ?? "", [...path, "tlsName"]));
+  if (isIP(bare) !== 0 && route.tlsName === undefined && (route.tls === "authenticated" || route.tls === "implicit")) {
+    findings.push(
+      note(
+        "certificates are rarely issued for addresses: name the host in tlsName if its certificate is for a name",
+        [...path, "host"],
+        [...path, "tlsName"],
+      ),
+    );
+  }
+  if (route.rootsFile !== undefined) findings.push(...pemFaults(route.rootsFile, "CERTIFICATE", [...path, "rootsFile"], facts));
+  const [username, password]: [Path, Path] = [
+    [...path, "username"],
+    [...path, "password"],
+  ];
+  if (route.username !== undefined && route.password === undefined) findings.push(error("needs a password too", username, password));
+  if (route.password !== undefined && route.username === undefined) findings.push(error("needs a username too", password, username));
+  if (route.username !== undefined && route.tls !== "authenticated" && route.tls !== "implicit") {
+    // RFC 4954 §14: a name and password go only to a server that has proven who it is.
+    findings.push(
+      error(
+        `with tls: ${route.tls} the password could be given to anybody; a login needs authenticated or implicit`,
+        [...path, "tls"],
+        username,
+      ),
+    );
+  }
+  return findings;
+}

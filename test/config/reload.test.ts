@@ -1,0 +1,42 @@
+import { describe, expect, test } from "vitest";
+import { compareSettings, formatChange } from "../../src/config/reload.ts";
+import { settingsOf } from "./support.ts";
+
+const PEM = { "/c.pem": "-----BEGIN CERTIFICATE-----", "/k.pem": "-----BEGIN PRIVATE KEY-----" };
+
+describe("what a new configuration changes", () => {
+  const cases: [set: string[], changed: string[], needsRestart: string[]][] = [
+    [[], [], []],
+    [["tls.floor=encrypted"], ["tls.floor"], []],
+    [["tls.domains.a.test.floor=encrypted"], ["tls.domains", 'tls.domains["a.test"].floor'], []],
+    [["log.level=debug"], ["log.level"], []],
+    [["delivery.retry.longest=5h"], ["delivery.retry.longest"], []],
+    [["delivery.relayhost.host=a.test"], ["delivery.relayhost.host", "delivery.relayhost.port", "delivery.relayhost.tls"], []],
+    [["submission.certificateFile=/c.pem", "submission.keyFile=/k.pem"], ["submission.certificateFile", "submission.keyFile"], []],
+    [["submission.limits.messageSize=30M"], ["submission.limits.messageSize"], []],
+    [["submission.networks=127.0.0.0/8"], ["submission.networks"], []],
+    [["users.0.name=a", "users.0.password=b"], ["users", "users[0].name", "users[0].password", "users[0].maySendAs"], []],
+    [["submission.listeners.0.port=26"], ["submission.listeners[0].port"], ["submission.listeners[0].port"]],
+    [["data.folder=/data", "data.keepFinished=1d"], ["data.folder", "data.keepFinished"], ["data.folder"]],
+  ];
+  for (const [set, changed, needsRestart] of cases) {
+    test(set.join(" ") || "nothing", () => {
+      const comparison = compareSettings(settingsOf({}), settingsOf({ set, files: PEM }));
+      expect([...comparison.changed].sort()).toEqual([...changed].sort());
+      expect(comparison.needsRestart).toEqual(needsRestart);
+      // And back again.
+      expect([...compareSettings(settingsOf({ set, files: PEM }), settingsOf({})).changed].sort()).toEqual([...changed].sort());
+    });
+  }
+  test("changes are told in the units of the file", () => {
+    const { changes } = compareSettings(
+      settingsOf({}),
+      settingsOf({ set: ["delivery.retry.longest=90m", "data.folder=/data", "mailname=a.test"] }),
+    );
+    expect(changes.map(formatChange)).toEqual([
+      "mailname: (not set) → a.test",
+      "data.folder: data → /data (at the next start)",
+      "delivery.retry.longest: 4h → 1h30m",
+    ]);
+  });
+});
