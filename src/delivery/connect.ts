@@ -165,11 +165,9 @@ class Opening {
     }
     const { result, injectedOctets } = await wire.sendLastInClear("STARTTLS\r\n", this.#tools.timeouts.starttls);
     if (isLoss(result)) {
-      return this.#tlsFailed("starttls", {
-        type: "starttls-not-supported",
-        detail: `${host} offers STARTTLS, but ${result.detail}`,
-        whoActs: "receiver",
-      });
+      // Words that nobody asked for, just there, are no weak host: they are somebody's attempt to be heard under TLS.
+      const type = result.loss === "protocol-error" ? "validation-failure" : "starttls-not-supported";
+      return this.#tlsFailed("starttls", { type, detail: `${host} offers STARTTLS, but ${result.detail}`, whoActs: "receiver" });
     }
     if (result.code !== 220 || endsSession(result)) {
       const failure: TlsFailure = {

@@ -1,6 +1,5 @@
 /** One row of the table under one floor: a host is opened, one message is offered to it, and what it heard is told. */
 import { systemClock } from "../../src/clock.ts";
-import type { TlsFailureType } from "../../src/policy/outcome.ts";
 import { type ChannelLevel, levelOfFloor, type TlsFloor } from "../../src/policy/requirement.ts";
 import { type MxBehaviour, ScriptedMx } from "../support/scripted-mx.ts";
 import { open, transaction } from "../support/smtp-session.ts";
@@ -11,7 +10,7 @@ export const FLOORS: readonly TlsFloor[] = ["authenticated", "encrypted", "oppor
 export interface RowResult {
   readonly verdict: Verdict;
   /** Why it was no more than that; absent when authenticated. */
-  readonly type?: TlsFailureType | string;
+  readonly type?: string;
   readonly detail?: string;
   /** `clear MAIL`, `tls RCPT`, … as the host heard them. */
   readonly heard: readonly string[];

@@ -6,6 +6,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { createSecureContext, type SecureContextOptions, TLSSocket } from "node:tls";
 import type { IssuedCertificate } from "./certificates.ts";
 
+export type Answer = (command: string, connection: MxConnection) => string | null | undefined;
+
 export interface MxBehaviour {
   /** Octets said at once; default an honest greeting, "" says nothing. */
   readonly greeting?: string;
@@ -25,7 +27,7 @@ export interface MxBehaviour {
    * What to say to a command; `.` stands for a whole message, "" for the moment of connecting. Undefined: the honest
    * answer. Null: nothing. It may as well do something to the connection's socket.
    */
-  readonly answer?: (command: string, connection: MxConnection) => string | null | undefined;
+  readonly answer?: Answer;
   /** Refuses clients without a certificate of their own, as TLS 1.3 does it: after the client thinks all is well. */
   readonly demandsClientCertificate?: boolean;
   /** Takes the socket over after the 220 to STARTTLS, instead of a handshake. */
@@ -52,17 +54,22 @@ export class MxConnection {
   serverName: string | false | undefined;
   tlsError: Error | undefined;
   closed = false;
+  /** The client's address. */
+  readonly from: string | undefined;
   socket: Socket;
   underTls = false;
   readonly #behaviour: MxBehaviour;
-  #pending = "";
+  #line = "";
   #inText = false;
+  #text: string[] = [];
+  #tail = "";
   #mail = "";
   #rcpts: string[] = [];
 
   constructor(socket: Socket, behaviour: MxBehaviour) {
     this.socket = socket;
     this.#behaviour = behaviour;
+    this.from = socket.remoteAddress;
     socket.on("error", () => undefined);
     socket.on("close", () => {
       this.closed = true;
@@ -93,26 +100,36 @@ export class MxConnection {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.reads.push(chunk.toString("latin1"));
-    this.#pending += chunk.toString("latin1");
-    for (;;) {
-      const line = this.#next();
-      if (line === undefined) return;
-      if (this.#inText) this.#endText(line);
-      else this.#command(line);
-    }
+    let octets = chunk.toString("latin1");
+    this.reads.push(octets);
+    while (octets !== "") octets = this.#inText ? this.#takeText(octets) : this.#takeLine(octets);
   };
 
-  #next(): string | undefined {
-    if (this.#inText && this.#pending.startsWith(".\r\n")) {
-      this.#pending = this.#pending.slice(3);
+  /** Gives what is left behind the command. */
+  #takeLine(octets: string): string {
+    const joined = this.#line + octets;
+    const end = joined.indexOf("\r\n");
+    this.#line = end < 0 ? joined : "";
+    if (end < 0) return "";
+    const left = joined.slice(end + 2);
+    this.#command(joined.slice(0, end));
+    return left;
+  }
+
+  /** Collects text until its dot: each read is looked at once, with the four octets before it. */
+  #takeText(octets: string): string {
+    const joined = this.#tail + octets;
+    const end = joined.indexOf("\r\n.\r\n");
+    this.#text.push(octets);
+    if (end < 0) {
+      this.#tail = joined.slice(-4);
       return "";
     }
-    const end = this.#pending.indexOf(this.#inText ? "\r\n.\r\n" : "\r\n");
-    if (end < 0) return undefined;
-    const found = this.#pending.slice(0, this.#inText ? end + 2 : end);
-    this.#pending = this.#pending.slice(end + (this.#inText ? 5 : 2));
-    return found;
+    const whole = this.#text.join("");
+    const length = whole.length - octets.length + end + 2 - this.#tail.length;
+    this.#text = [];
+    this.#endText(whole.slice(0, length));
+    return whole.slice(length + 3);
   }
 
   #command(line: string): void {
@@ -127,7 +144,11 @@ export class MxConnection {
     }
     const said = scripted ?? this.#honest(verb);
     if (verb === "RCPT" && said.startsWith("2")) this.#rcpts.push(utf8);
-    if (verb === "DATA" && said.startsWith("354")) this.#inText = true;
+    if (verb === "DATA" && said.startsWith("354")) {
+      this.#inText = true;
+      // The end of DATA's own line is the first half of a dot that stands alone.
+      this.#tail = "\r\n";
+    }
     if (verb === "STARTTLS" && said.startsWith("220")) {
       this.say(said + (this.#behaviour.injected ?? ""));
       this.#startTls();

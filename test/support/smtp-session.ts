@@ -13,13 +13,15 @@ export const MX_NAME = "mx.example.test";
 /** The defaults of the settings: so they are the ones that RFC 5321 §4.5.3.2 is held against. */
 export const defaultTimeouts: DeliverySettings["timeouts"] = settingsSchema.parse({}).delivery.timeouts;
 
-export type TargetWishes = Partial<Omit<SessionTarget, "requirement">> & {
+export type TargetWishes = Partial<Omit<SessionTarget, "requirement" | "serverName">> & {
+  /** SNI; default the MX name, null for none. */
+  readonly serverName?: string | null;
   readonly atLeast?: ChannelLevel;
   readonly names?: readonly string[];
 };
 
 export function targetFor(port: number, wishes: TargetWishes = {}): SessionTarget {
-  const { atLeast = "clear", names = [MX_NAME], ...rest } = wishes;
+  const { atLeast = "clear", names = [MX_NAME], serverName = MX_NAME, ...rest } = wishes;
   const because = { source: "floor", text: "tls.floor of this relay" } as const;
   return {
     host: MX_NAME,
@@ -27,7 +29,7 @@ export function targetFor(port: number, wishes: TargetWishes = {}): SessionTarge
     port,
     ehloName: "relay.test",
     tls: "starttls",
-    serverName: MX_NAME,
+    ...(serverName === null ? {} : { serverName }),
     requirement: { atLeast, because, webpki: { referenceIdentifiers: names, because } },
     ...rest,
   };
