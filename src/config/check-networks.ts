@@ -23,9 +23,8 @@ export function networkFault(text: string): string | undefined {
 }
 
 function isLoopbackNetwork(text: string): boolean {
-  if (networkFault(text) !== undefined) return false;
-  const [address, length] = ipaddr.parseCIDR(text);
-  return address.range() === "loopback" && length >= (address.kind() === "ipv4" ? 8 : 128);
+  // Without host bits a network that begins at a loopback address holds nothing else.
+  return networkFault(text) === undefined && ipaddr.parseCIDR(text)[0].range() === "loopback";
 }
 
 function isLoopbackAddress(text: string): boolean {

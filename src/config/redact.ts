@@ -13,20 +13,23 @@ export function quote(text: string): string {
   return JSON.stringify(redactText(text).slice(0, 80));
 }
 
-/** The value as it may be shown, with the same shape. */
-export function redactValue(value: unknown, key: Key | undefined): unknown {
+/**
+ * The value as it may be shown, with the same shape. `secrets` are hidden wherever they turn up: some providers want
+ * one token as name and as password.
+ */
+export function redactValue(value: unknown, key: Key | undefined, secrets: readonly string[] = []): unknown {
   if (value === undefined || value === null) return value;
   if (key?.secret === true) return HIDDEN;
   if (typeof value === "string") {
     // Text where a section belongs may be `name:password` in any order: nothing of it can be trusted to be harmless.
-    return key !== undefined && key.kind !== "value" && holdsSecret(key) ? HIDDEN : redactText(value);
+    return key !== undefined && key.kind !== "value" && holdsSecret(key) ? HIDDEN : scrub(value, secrets);
   }
-  if (Array.isArray(value)) return value.map((item) => redactValue(item, key?.kind === "list" ? key.item : undefined));
+  if (Array.isArray(value)) return value.map((item) => redactValue(item, key?.kind === "list" ? key.item : undefined, secrets));
   if (typeof value === "object") {
     return Object.fromEntries(
       Object.entries(value).map(([name, item]) => [
         name,
-        redactValue(item, key?.kind === "group" ? key.keys.get(name) : key?.kind === "table" ? key.value : undefined),
+        redactValue(item, key?.kind === "group" ? key.keys.get(name) : key?.kind === "table" ? key.value : undefined, secrets),
       ]),
     );
   }

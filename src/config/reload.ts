@@ -1,6 +1,6 @@
 /** What a new configuration changes, and which of it a running relay cannot take up. Two settings in, changes out. */
 import { formatPath, type Path, rootKey } from "./keys.ts";
-import { HIDDEN, redactValue } from "./redact.ts";
+import { HIDDEN, redactValue, secretsIn } from "./redact.ts";
 import type { Settings } from "./settings.ts";
 import { type Row, rowsOf } from "./show.ts";
 
@@ -29,6 +29,7 @@ const FIXED: readonly Path[] = [
 
 export function compareSettings(before: Settings, after: Settings): SettingsComparison {
   const [old, current] = [byPath(before), byPath(after)];
+  const secrets = [...secretsIn(before, rootKey), ...secretsIn(after, rootKey)];
   const changes: SettingChange[] = [];
   for (const path of new Set([...old.keys(), ...current.keys()])) {
     const [from, to] = [old.get(path), current.get(path)];
@@ -37,8 +38,8 @@ export function compareSettings(before: Settings, after: Settings): SettingsComp
     if (row === undefined) continue;
     changes.push({
       path: formatPath(row.path),
-      before: redactValue(from?.value, row.key),
-      after: redactValue(to?.value, row.key),
+      before: redactValue(from?.value, row.key, secrets),
+      after: redactValue(to?.value, row.key, secrets),
       needsRestart: FIXED.some((fixed) => fixed.every((step, index) => row.path[index] === step)),
     });
   }

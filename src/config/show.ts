@@ -1,7 +1,7 @@
 /** Settings as rows for people and programs: path, value as it would be written, and who set it. No secret gets out. */
 import { formatPath, type Key, type Path, rootKey } from "./keys.ts";
 import { type Origin, type Origins, formatOrigin } from "./origin.ts";
-import { redactValue } from "./redact.ts";
+import { redactValue, secretsIn } from "./redact.ts";
 import type { Settings } from "./settings.ts";
 import { stepInto } from "./tree.ts";
 import { formatDuration, formatSize } from "./units.ts";
@@ -15,9 +15,10 @@ export interface ShownSetting {
 }
 
 export function showSettings(settings: Settings, origins: Origins): ShownSetting[] {
+  const secrets = secretsIn(settings, rootKey);
   return rowsOf(settings, rootKey, []).map(({ path, value, key }) => ({
     path: formatPath(path),
-    value: redactValue(value, key) ?? null,
+    value: redactValue(value, key, secrets) ?? null,
     origin: formatOrigin(originOf(path, value, origins)),
   }));
 }

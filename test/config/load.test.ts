@@ -38,6 +38,13 @@ describe("who wins", () => {
     expect(settingsOf(given).submission.networks).toEqual(["auto"]);
     expect(originOf(given, "submission.networks")).toBe("env POSTERN__SUBMISSION__NETWORKS");
   });
+  test("of a list that is replaced no origin stays", () => {
+    const file = "submission:\n  listeners:\n    - name: a\n      port: 26\n      address: 127.0.0.1\n      login: required\n";
+    const environment = { LISTEN: "127.0.0.1:25" };
+    expect(originOf({ file }, "submission.listeners[0].login")).toBe("postern.yaml:6");
+    expect(originOf({ file, environment }, "submission.listeners[0].login")).toBe("default");
+    expect(originOf({ file, environment }, "submission.listeners[0].port")).toBe("env LISTEN");
+  });
   test("one item of a list can be changed by its number, also in the default list", () => {
     const given = { set: ["submission.listeners.1.port=2600"] };
     expect(settingsOf(given).submission.listeners.map(({ port }) => port)).toEqual([2525, 2600, 2465]);

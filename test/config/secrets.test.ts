@@ -45,6 +45,7 @@ const good: [what: string, given: Given][] = [
     "a name of a later release",
     { environment: { WEBHOOK_SECRET: SECRET, ADMIN_TOKEN: SECRET, DATABASE_URL: `postgres://u:${SECRET}@h/d` } },
   ],
+  ["one token as name and password", { environment: { RELAY_HOST: "a.test", RELAY_USER: SECRET, RELAY_PASS: SECRET } }],
   ["the command line", { set: ["users.0.name=a", `users.0.password=${SECRET}`] }],
   ["a relay host as YAML", { environment: { POSTERN__DELIVERY__RELAYHOST: `{host: a.test, username: u, password: ${SECRET}}` } }],
 ];
@@ -72,6 +73,8 @@ const faulty: [what: string, given: Given][] = [
   ["a broken file, a tag", { file: `users:\n  - name: a\n    password: !${SECRET}\n` }],
   ["a broken file, brackets", { file: `users: [{ name: a, password: ${SECRET}\n` }],
   ["a duplicate", { file: `users:\n  - { name: a, password: ${SECRET}, password: ${SECRET}2 }\n` }],
+  ["a short password that is a number", { file: "delivery:\n  relayhost: { host: a.test, username: u, password: 4711 }\n" }],
+  ["a name that is the password, too", { file: `delivery:\n  relayhost: { host: "${SECRET}_", username: u, password: ${SECRET} }\n` }],
   ["users without a name", { environment: { SMTP_USERS: SECRET } }],
   ["users that are no YAML", { environment: { POSTERN__USERS: `a:${SECRET}` } }],
   ["users that are broken YAML", { environment: { POSTERN__USERS: `[{name: a, password: ${SECRET}` } }],
@@ -98,13 +101,13 @@ describe("a secret is in nothing that is said", () => {
   for (const [what, given] of good) {
     test(what, () => {
       expect(load(given).ok).toBe(true);
-      expect(everythingSaidOf(given)).not.toMatch(/hunter2|98765432/);
+      expect(everythingSaidOf(given)).not.toMatch(/hunter2|98765432|4711/);
     });
   }
   for (const [what, given] of faulty) {
     test(`${what}: refused`, () => {
       expect(load(given).ok).toBe(false);
-      expect(everythingSaidOf(given)).not.toMatch(/hunter2|98765432/);
+      expect(everythingSaidOf(given)).not.toMatch(/hunter2|98765432|4711/);
     });
   }
   test("but its key and who set it are", () => {
