@@ -1,7 +1,7 @@
 import { mkdtempSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, describe, expect, test } from "vitest";
 import {
   createServerList,
   describeServer,
@@ -62,6 +62,7 @@ describe("the list of servers", () => {
   const folder = mkdtempSync(join(tmpdir(), "postern-resolv-"));
   const file = join(folder, "resolv.conf");
   afterEach(() => rmSync(file, { force: true }));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   const list = (setting: string[], clock: MovedClock): ServerList => {
     const made = createServerList(setting, clock, file);
