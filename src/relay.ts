@@ -3,9 +3,10 @@
  * room knows how its neighbour is made. Signals and the process's end are main.ts.
  */
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { hostname, networkInterfaces } from "node:os";
 import { resolve } from "node:path";
-import type { AdminIo, RelayStatus, ReloadResult } from "./admin/handlers.ts";
+import type { AdminIo, ListenerStatus, RelayStatus, ReloadResult } from "./admin/handlers.ts";
 import { type Control, openControl } from "./admin/control.ts";
 import type { Clock } from "./clock.ts";
 import { compareSettings } from "./config/reload.ts";
@@ -85,6 +86,9 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       leaseNow: (nextHop, submitter) => worker.leaseNow(nextHop, submitter),
       leaseUntil: () => worker.enqueueOptions.leaseUntil,
       accepted: (entries) => worker.offer(entries),
+      minimumFree: settings.data.minimumFree,
+      readFile: (path) => readFile(path),
+      interfaces: networkInterfaces,
     });
 
     const status = (): RelayStatus => ({
@@ -92,7 +96,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       pid: process.pid,
       startedAt,
       dataFolder,
-      listeners: submission?.listeners ?? [],
+      listeners: listenerStatus(settings, submission?.listeners ?? []),
       draining,
       ...worker.snapshot(),
     });
@@ -176,6 +180,16 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
     await store.close();
     throw error;
   }
+}
+
+/** The configured listeners, and which of them are open. */
+function listenerStatus(settings: Settings, open: Submission["listeners"]): ListenerStatus[] {
+  return settings.submission.listeners
+    .filter((listener) => listener.tls !== "implicit" || settings.submission.certificateFile !== undefined)
+    .map(({ name, address, port, tls, login }) => {
+      const found = open.find((listener) => listener.name === name);
+      return { name, address: found?.address ?? address, port: found?.port ?? port, tls: found?.tls ?? tls, login, open: found !== undefined };
+    });
 }
 
 function makeRules(settings: Settings): DeliveryRules {
