@@ -4,7 +4,7 @@
  */
 import { execFile } from "node:child_process";
 import { generateKeyPair } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { tmpdir } from "node:os";
@@ -56,14 +56,34 @@ export interface TestCa {
   subordinate(options?: CaOptions & { readonly digest?: TestDigest }): Promise<TestCa>;
 }
 
+const PREFIX = "postern-test-ca-";
+
 let folder: string | undefined;
 function workFolder(): string {
   if (folder === undefined) {
-    const made = mkdtempSync(join(tmpdir(), "postern-test-ca-"));
+    sweep();
+    const made = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
     folder = made;
     process.once("exit", () => rmSync(made, { recursive: true, force: true }));
   }
   return folder;
+}
+
+/** Test workers are mostly stopped without an exit event, so each run takes away what dead processes left. */
+function sweep(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = Number(/^postern-test-ca-(\d+)-/.exec(name)?.[1] ?? Number.NaN);
+    if (!Number.isNaN(pid) && !isAlive(pid)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
 }
 
 const DAY = 86_400_000;
