@@ -5,7 +5,7 @@
 import type { EmailAddress, ReversePath } from "../mail/address.ts";
 import type { NextHop } from "../mail/domain.ts";
 import type { LeasedEntry, Lease, NewMessage, QueueId, RecipientState, Submitter } from "./entry.ts";
-import type { AttemptRecord, DeliveryProblem, ProblemType, Settlement } from "./settlement.ts";
+import type { AttemptRecord, DeliveryProblem, ProblemType, RecipientOutcome, Settlement } from "./settlement.ts";
 
 /** The disk has no room, or the file cannot be written: the client keeps its message (452 4.3.1). */
 export class StorageFull extends Error {
@@ -93,6 +93,7 @@ export interface QueueFilter {
   readonly reason?: string;
   /** Received before then. */
   readonly receivedBefore?: number;
+  /** Without it: what is in the queue, waiting or active. */
   readonly state?: "waiting" | "active" | "finished";
 }
 
@@ -101,7 +102,12 @@ export interface EntrySummary {
   readonly id: QueueId;
   readonly state: "active" | "waiting" | "finished";
   readonly sender: ReversePath;
-  readonly recipients: readonly { readonly address: EmailAddress; readonly state: RecipientState }[];
+  readonly recipients: readonly {
+    readonly address: EmailAddress;
+    readonly state: RecipientState;
+    /** What was last heard about this one: who took it, or why not. */
+    readonly outcome?: RecipientOutcome;
+  }[];
   readonly nextHop: NextHop;
   readonly size: number;
   readonly receivedAt: number;

@@ -1,0 +1,374 @@
+/**
+ * The queue in SQLite, seen from the main thread: requests become rows here, rows become leases. What waits for a
+ * commit is writer-link.ts; what asks, reader-link.ts; space is room.ts; the promises are queue/store.ts.
+ */
+import type { Clock } from "../../clock.ts";
+import type { EmitEvent } from "../../events.ts";
+import type { NextHop } from "../../mail/domain.ts";
+import type { BodySource, Lease, LeasedEntry, NewMessage, NewRecipient, QueuedRecipient, QueueId } from "../../queue/entry.ts";
+import type { DeliveryProblem, RecipientOutcome, Settlement } from "../../queue/settlement.ts";
+import type { BodyWriter, EnqueueOptions, QueueAdmin, QueueStore, StorageTrouble, UserStore } from "../../queue/store.ts";
+import { SqliteAdmin } from "./admin.ts";
+import { numberOfQueueId, QueueIds } from "./ids.ts";
+import { ReaderLink } from "./reader-link.ts";
+import { Room } from "./room.ts";
+import { entryFacts, messageFacts, messagePlace, messageRow, notifyBits, queuedRecipient } from "./rows.ts";
+import { bodyInMemory, bodyOnDisk, Spool, type SpooledBody, SpoolWriter } from "./spool.ts";
+import { SqliteUsers } from "./users.ts";
+import type { EnqueueRows, LeasedRows, LeaseKey, OpenedFile, Row, Statistics } from "./wire.ts";
+import { WriterLink } from "./writer-link.ts";
+
+export interface SqliteOptions {
+  /** Where the database lies; made if it is not there. */
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly emit: EmitEvent;
+  /** With fewer octets free no mail is taken. */
+  readonly minimumFree: number;
+  /** With fewer, nothing is delivered either. */
+  readonly settlementReserve: number;
+  /** Chance, for queue ids. */
+  readonly random?: () => number;
+  /** Free octets of the file system, instead of asking it. */
+  readonly freeOnDisk?: () => Promise<number>;
+}
+
+/** A postponement of many entries is done in bites, so that mail waits for milliseconds only. */
+const POSTPONE_BITE = 1000;
+/** More free pages than this are given back to the file system in small bites. */
+const KEEP_FREE_PAGES = 64 * 1024 * 1024;
+const VACUUM_BITE = 250;
+
+const LEASE_KEY = (lease: Lease): LeaseKey => [lease.entryId, lease.generation];
+
+export class SqliteStore implements QueueStore {
+  readonly admin: QueueAdmin;
+  readonly users: UserStore;
+  readonly #clock: Clock;
+  readonly #ids: QueueIds;
+  readonly #spool: Spool;
+  readonly #room: Room;
+  readonly #settlementReserve: number;
+  readonly #writer: WriterLink;
+  readonly #reader: ReaderLink;
+  /** Leases given out and not settled, so that one that ran out is found without an index on the hot path. */
+  readonly #leases = new Map<number, Lease>();
+  #soonestEnd = Infinity;
+  #lastEntry: number;
+  #lastRecipient: number;
+  #lastBody: number;
+  #closed: Promise<void> | undefined;
+
+  private constructor(options: SqliteOptions, writer: WriterLink, reader: ReaderLink, room: Room, opened: OpenedFile) {
+    this.#clock = options.clock;
+    this.#settlementReserve = options.settlementReserve;
+    this.#writer = writer;
+    this.#reader = reader;
+    this.#room = room;
+    this.#ids = new QueueIds(options.clock, options.random ?? Math.random, opened.lastNumber);
+    this.#lastEntry = opened.lastEntry;
+    this.#lastRecipient = opened.lastRecipient;
+    this.#lastBody = opened.lastBody;
+    this.#spool = new Spool({
+      newBodyNumber: () => ++this.#lastBody,
+      saveChunk: (body, seq, octets) => writer.ask({ op: "chunk", body, seq, octets }),
+      forgetBody: (body) => void writer.ask({ op: "forget-body", body }).catch(() => {}), // swept at the next start
+      refuseIfFull: () => room.refuseIfFull(),
+    });
+    this.admin = new SqliteAdmin(reader, writer, () => this.#leases.size);
+    this.users = new SqliteUsers(reader, writer);
+  }
+
+  /** Rejects with a sentence for the operator when the file is refused. */
+  static async open(options: SqliteOptions): Promise<SqliteStore> {
+    const { folder, clock, emit, minimumFree, settlementReserve } = options;
+    let room: Room | undefined;
+    const { link: writer, opened } = await WriterLink.open(
+      { folder, now: clock.now(), minimumFree, settlementReserve },
+      {
+        succeeded: () => room?.succeeded(),
+        failed: (error) => room?.failed(error),
+        died: (error) => {
+          room?.died(error);
+          emit({ kind: "fault", where: "store writer", error });
+        },
+      },
+    );
+    const reader = new ReaderLink(opened.file, (error) => {
+      room?.died(error);
+      emit({ kind: "fault", where: "store reader", error });
+    });
+    room = new Room({
+      folder,
+      clock,
+      emit,
+      limits: { minimumFree, settlementReserve },
+      freePages: () => reader.ask("freeOctets"),
+      probe: () => writer.ask({ op: "probe", now: clock.now() }),
+      quiet: (freePages) => {
+        void writer.ask({ op: "refill-reserve" }).catch(() => {});
+        if (freePages > KEEP_FREE_PAGES && !writer.busy) void writer.ask({ op: "vacuum", pages: VACUUM_BITE }).catch(() => {});
+      },
+      ...(options.freeOnDisk !== undefined && { freeOnDisk: options.freeOnDisk }),
+    });
+    await room.look();
+    return new SqliteStore(options, writer, reader, room, opened);
+  }
+
+  newBody(): BodyWriter {
+    return this.#spool.newBody();
+  }
+
+  newQueueId(): QueueId {
+    return this.#ids.next();
+  }
+
+  async enqueue(message: NewMessage, body: BodyWriter, options: EnqueueOptions): Promise<LeasedEntry[]> {
+    this.#room.refuseIfFull();
+    if (!(body instanceof SpoolWriter)) throw new Error("a body of another store was enqueued");
+    if (body.size !== message.size)
+      throw new Error(`message ${message.id} is said to have ${message.size} octets; its body has ${body.size}`);
+    const finished = body.finish();
+    try {
+      const spooled = finished instanceof Promise ? await finished : finished;
+      const prepared = this.#prepare(message, spooled, message.size, options);
+      await this.#writer.enqueue(prepared.rows, spooled.kind === "small" ? spooled.octets : undefined);
+      for (const entry of prepared.leased) this.#remember(entry.lease);
+      return prepared.leased;
+    } catch (error) {
+      body.forget();
+      throw error;
+    }
+  }
+
+  async leaseDue(nextHop: NextHop, limit: number, now: number, leaseUntil: number): Promise<LeasedEntry[]> {
+    // Their outcomes could not be kept.
+    if (this.#room.trouble === "reserve" || limit <= 0) return [];
+    this.#expireLeases(now);
+    const leased = await this.#writer.ask<LeasedRows[]>({ op: "lease", nextHop, limit, now, until: leaseUntil });
+    return leased.map((rows) => this.#leasedEntry(rows, leaseUntil));
+  }
+
+  findDueNextHops(now: number, limit: number): Promise<{ nextHop: NextHop; due: number }[]> {
+    const expired = this.#expireLeases(now);
+    if (expired === undefined) return this.#reader.ask("findDueNextHops", now, limit);
+    return expired.then(() => this.#reader.ask("findDueNextHops", now, limit));
+  }
+
+  findNextDue(): Promise<number | undefined> {
+    return this.#reader.ask("findNextDue");
+  }
+
+  async releaseLeases(leases: readonly Lease[], dueAt: number): Promise<void> {
+    if (leases.length === 0) return;
+    for (const lease of leases) this.#forget(lease);
+    await this.#writer.ask({ op: "release", leases: leases.map(LEASE_KEY), dueAt });
+  }
+
+  async postponeDestination(nextHop: NextHop, from: number, to: number, problem: DeliveryProblem): Promise<number> {
+    const json = JSON.stringify(problem);
+    let postponed = 0;
+    for (;;) {
+      const bite = await this.#writer.ask<number>({
+        op: "postpone",
+        nextHop,
+        from,
+        to,
+        problemType: problem.type,
+        problem: json,
+        bite: POSTPONE_BITE,
+      });
+      postponed += bite;
+      if (bite < POSTPONE_BITE) return postponed;
+    }
+  }
+
+  async saveSettlement(lease: Lease, settlement: Settlement, options: EnqueueOptions): Promise<LeasedEntry[] | "lease-lost"> {
+    const { attempt, nextAttempt } = settlement;
+    const problem = attempt.problem ?? settlement.recipients.map(({ outcome }) => problemOf(outcome)).find((found) => found !== undefined);
+    const notices = settlement.notices.map((notice) =>
+      this.#prepare(notice.message, { kind: "small", octets: notice.body }, notice.body.length, options),
+    );
+    const saved = await this.#writer.settle(
+      {
+        op: "settle",
+        rows: {
+          entry: lease.entryId,
+          generation: lease.generation,
+          dueAt: nextAttempt ?? null,
+          problemType: problem?.type ?? null,
+          problem: problem === undefined ? null : JSON.stringify(problem),
+          recipients: settlement.recipients.map(({ recipientId, outcome }) => outcomeRow(lease, recipientId, outcome, attempt.endedAt)),
+          final: settlement.recipients.reduce((count, { outcome }) => count + (outcome.kind === "waiting" ? 0 : 1), 0),
+          startedAt: attempt.startedAt,
+          endedAt: attempt.endedAt,
+          // Text costs the event loop less than an object that is copied to another thread and written there.
+          record: JSON.stringify(attempt),
+          notices: notices.map(({ rows }) => rows),
+        },
+      },
+      settlement.notices.map(({ body }) => body),
+    );
+    this.#forget(lease);
+    if (saved === "lease-lost") return saved;
+    const leased = notices.flatMap((notice) => notice.leased);
+    for (const entry of leased) this.#remember(entry.lease);
+    return leased;
+  }
+
+  trouble(): StorageTrouble | undefined {
+    return this.#room.trouble;
+  }
+
+  async freeSpace(): Promise<number> {
+    return Math.max(0, (await this.#room.free()) - this.#settlementReserve);
+  }
+
+  async probe(): Promise<void> {
+    await this.#writer.ask({ op: "probe", now: this.#clock.now() });
+  }
+
+  /** Commits so far, and how many requests they carried. */
+  statistics(): Promise<Statistics> {
+    return this.#writer.ask({ op: "statistics" });
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      await this.#room.stop();
+      await this.#reader.close();
+      await this.#writer.close();
+    })();
+    return this.#closed;
+  }
+
+  /** Numbers everything, groups recipients by next hop, and says which entries are leased on the way. */
+  #prepare(message: NewMessage, body: SpooledBody, size: number, options: EnqueueOptions): { rows: EnqueueRows; leased: LeasedEntry[] } {
+    const number = numberOfQueueId(message.id);
+    if (number === undefined) throw new Error(`not a queue id: ${message.id}`);
+    if (message.recipients.length === 0) throw new Error(`message ${message.id} has no recipients`);
+    const { submitter } = message.origin;
+    if (submitter === "") throw new Error(`message ${message.id} has no submitter`);
+    const hops = groupByNextHop(message.recipients);
+    const firstEntry = this.#lastEntry + 1;
+    const firstRecipient = this.#lastRecipient + 1;
+    this.#lastEntry += hops.length;
+    this.#lastRecipient += message.recipients.length;
+    const chunkedBody = body.kind === "chunked" ? body.body : null;
+    const row = messageRow(message, size, { number, chunkedBody, firstEntry, entries: hops.length, firstRecipient });
+    const recipients: Row[] = [];
+    const entries: Row[] = [];
+    const leased: LeasedEntry[] = [];
+    let entryId = firstEntry;
+    let recipientId = firstRecipient;
+    for (const [nextHop, of] of hops) {
+      const lease = options.leaseNow(nextHop, submitter) ? { entryId, generation: 1, until: options.leaseUntil } : undefined;
+      const queued: QueuedRecipient[] = [];
+      const first = recipientId;
+      for (const recipient of of) {
+        recipients.push([
+          recipientId,
+          number,
+          entryId,
+          recipient.address,
+          nextHop,
+          notifyBits(recipient.notify),
+          recipient.originalRecipient ?? null,
+          "waiting",
+        ]);
+        if (lease !== undefined) queued.push({ ...recipient, recipientId });
+        recipientId++;
+      }
+      const tries = lease === undefined ? 0 : 1;
+      const { receivedAt, expiresAt } = message;
+      entries.push([
+        entryId,
+        number,
+        nextHop,
+        submitter,
+        first,
+        of.length,
+        of.length,
+        firstEntry,
+        hops.length,
+        chunkedBody,
+        receivedAt,
+        expiresAt,
+        tries,
+        tries,
+        lease === undefined ? receivedAt : null,
+        lease?.until ?? null,
+      ]);
+      if (lease !== undefined) {
+        const { recipients: _, ...facts } = message;
+        leased.push({ lease, message: facts, nextHop, recipients: queued, attempts: 0, body: this.#bodyOf(message.id, size, body) });
+      }
+      entryId++;
+    }
+    return { rows: { message: row, recipients, entries, bodyAt: -1, bodySize: size }, leased };
+  }
+
+  #bodyOf(id: QueueId, size: number, body: SpooledBody): BodySource {
+    return body.kind === "small" ? bodyInMemory(body.octets) : bodyOnDisk(size, id, (seq) => this.#reader.ask("readChunk", body.body, seq));
+  }
+
+  #leasedEntry(rows: LeasedRows, until: number): LeasedEntry {
+    const entry = entryFacts(rows.entry);
+    const message = messageFacts(rows.message);
+    const { chunkedBody, number } = messagePlace(rows.message);
+    const lease: Lease = { entryId: entry.id, generation: entry.generation, until };
+    this.#remember(lease);
+    let body: BodySource;
+    if (rows.body !== undefined) body = bodyInMemory(Buffer.from(rows.body.buffer, rows.body.byteOffset, rows.body.byteLength));
+    else if (chunkedBody !== null) body = bodyOnDisk(message.size, message.id, (seq) => this.#reader.ask("readChunk", chunkedBody, seq));
+    else
+      body = bodyOnDisk(message.size, message.id, (seq) => (seq === 0 ? this.#reader.ask("readBody", number) : Promise.resolve(undefined)));
+    return { lease, message, nextHop: entry.nextHop, recipients: rows.recipients.map(queuedRecipient), attempts: entry.attempts - 1, body };
+  }
+
+  #remember(lease: Lease): void {
+    this.#leases.set(lease.entryId, lease);
+    this.#soonestEnd = Math.min(this.#soonestEnd, lease.until);
+  }
+
+  #forget(lease: Lease): void {
+    if (this.#leases.get(lease.entryId)?.generation === lease.generation) this.#leases.delete(lease.entryId);
+  }
+
+  /** Entries whose lease ran out are due again; the request is before any lease asked for afterwards. */
+  #expireLeases(now: number): Promise<unknown> | undefined {
+    if (now < this.#soonestEnd) return undefined;
+    const ended: Lease[] = [];
+    this.#soonestEnd = Infinity;
+    for (const lease of this.#leases.values()) {
+      if (lease.until <= now) ended.push(lease);
+      else this.#soonestEnd = Math.min(this.#soonestEnd, lease.until);
+    }
+    for (const lease of ended) this.#leases.delete(lease.entryId);
+    if (ended.length === 0) return undefined;
+    // Should this fail, the entries are due at the next start.
+    return this.#writer.ask({ op: "expire-leases", leases: ended.map(LEASE_KEY) }).catch(() => {});
+  }
+}
+
+function groupByNextHop(recipients: readonly NewRecipient[]): [NextHop, readonly NewRecipient[]][] {
+  const [first] = recipients;
+  if (first !== undefined && recipients.length === 1) return [[first.nextHop, recipients]];
+  const hops = new Map<NextHop, NewRecipient[]>();
+  for (const recipient of recipients) {
+    const of = hops.get(recipient.nextHop);
+    if (of === undefined) hops.set(recipient.nextHop, [recipient]);
+    else of.push(recipient);
+  }
+  return [...hops];
+}
+
+function problemOf(outcome: RecipientOutcome): DeliveryProblem | undefined {
+  return outcome.kind === "delivered" ? undefined : outcome.problem;
+}
+
+/** State, settled at, outcome, id, entry. */
+function outcomeRow(lease: Lease, recipientId: number, outcome: RecipientOutcome, endedAt: number): Row {
+  const detail = outcome.kind === "delivered" ? { host: outcome.host, reply: outcome.reply } : outcome.problem;
+  return [outcome.kind, outcome.kind === "waiting" ? null : endedAt, JSON.stringify(detail), recipientId, lease.entryId];
+}
