@@ -10,7 +10,7 @@ import { describeReply, type Reply } from "../mail/reply.ts";
 import type { TlsFailure, TlsOutcome } from "../policy/outcome.ts";
 import { meetsRequirement } from "../policy/requirement.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
-import { createEvidence, judgeCertificate } from "./certificate.ts";
+import { createEvidence } from "./certificate.ts";
 import { dial } from "./dial.ts";
 import { type Extensions, findMangledStartTls, NO_EXTENSIONS, parseExtensions } from "./extensions.ts";
 import { type Handshake, handshakeFailure, shakeHands } from "./handshake.ts";
@@ -18,7 +18,8 @@ import { logIn } from "./login.ts";
 import { problem } from "./problems.ts";
 import type { HostFailure, OpenResult, OpenSession, SessionStep, SessionTarget } from "./session.ts";
 import { SmtpSession } from "./smtp-session.ts";
-import { createContexts, isModernSuite, type Roots } from "./tls-options.ts";
+import { createContexts, type Roots } from "./tls-options.ts";
+import { outcomeOf } from "./tls-outcome.ts";
 import { classOf, endsSession, lossProblem, nonsense, rejection } from "./verdicts.ts";
 import { isLoss, type Loss, Wire } from "./wire.ts";
 
@@ -210,34 +211,11 @@ class Opening {
   async #judge(handshake: Handshake): Promise<Step<{ wire: Wire; outcome: TlsOutcome }>> {
     if (handshake.kind === "failed") return this.#tlsFailed("handshake", handshake.failure);
     const { requirement } = this.#target;
-    const outcome = this.#outcomeOf(handshake);
+    const { evidenceOf, clock } = this.#tools;
+    const outcome = outcomeOf(handshake, { referenceIdentifiers: requirement.webpki.referenceIdentifiers, now: clock.now(), evidenceOf });
     if (outcome.kind !== "authenticated" && !meetsRequirement(outcome, requirement))
       return this.#unmet("handshake", outcome.because, handshake.wire, outcome);
     return done({ wire: handshake.wire, outcome });
-  }
-
-  #outcomeOf(handshake: Handshake & { kind: "secured" }): TlsOutcome & { kind: "encrypted" | "authenticated" } {
-    const { protocol, cipher, suite, serverName, chain, trusted, trustError } = handshake;
-    const verdict = judgeCertificate({
-      chain,
-      trusted,
-      ...(trustError === undefined ? {} : { trustError }),
-      referenceIdentifiers: this.#target.requirement.webpki.referenceIdentifiers,
-      now: this.#tools.clock.now(),
-    });
-    const session = { protocol, cipher, ...(serverName === undefined ? {} : { serverName }), chain: chain.map(this.#tools.evidenceOf) };
-    if (verdict.kind === "invalid")
-      return { kind: "encrypted", session: { ...session, failure: verdict.failure }, because: verdict.failure };
-    // The certificate is good, the cipher is not: such a session never counts as authenticated, whoever asked for how much.
-    if (!isModernSuite(protocol, suite)) {
-      const failure: TlsFailure = {
-        type: "validation-failure",
-        detail: `the host chose ${cipher}, which lacks forward secrecy or AEAD`,
-        whoActs: "receiver",
-      };
-      return { kind: "encrypted", session: { ...session, failure }, because: failure };
-    }
-    return { kind: "authenticated", session, referenceIdentifier: verdict.referenceIdentifier };
   }
 
   async #logIn(

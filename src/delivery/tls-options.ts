@@ -63,11 +63,12 @@ export function isModernSuite(protocol: string, opensslName: string): boolean {
 
 /** Makes contexts once each: parsing a root list takes milliseconds, a connection should not. */
 export function createContexts(): (roots: Roots, level: ChannelLevel) => SecureContext {
-  const made = new Map<string, SecureContext>();
+  const strictly = new Map<Roots, SecureContext>();
+  const leniently = new Map<Roots, SecureContext>();
   return (roots, level) => {
     const strict = level === "authenticated";
-    const memo = `${strict} ${roots}`;
-    const known = made.get(memo);
+    const made = strict ? strictly : leniently;
+    const known = made.get(roots);
     if (known !== undefined) return known;
     const context = createSecureContext({
       // Explicit, and NODE_EXTRA_CA_CERTS adds to the bundled list only, never to the operator's own file.
@@ -81,7 +82,7 @@ export function createContexts(): (roots: Roots, level: ChannelLevel) => SecureC
     });
     // Routes may bring roots of their own; they are few, but a reload may change them for ever.
     if (made.size >= 64) made.clear();
-    made.set(memo, context);
+    made.set(roots, context);
     return context;
   };
 }
