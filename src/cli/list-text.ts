@@ -7,7 +7,7 @@ import type { EntrySummary } from "../queue/store.ts";
 import { type Column, describeSize, describeSpan, describeWait, plural, renderTable, shown } from "./words.ts";
 
 /** `certificate-expired: ended 2026-08-30`, or what the host said where that decided. */
-export function describeProblem(problem: DeliveryProblem, limit = 120): string {
+export function describeProblem(problem: DeliveryProblem, limit = 160): string {
   if (problem.type === "rejected" && problem.reply !== undefined) return shown(describeReply(problem.reply), limit);
   return shown(`${problem.type}: ${problem.detail}`, limit);
 }

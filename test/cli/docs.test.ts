@@ -1,0 +1,53 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { advise } from "../../src/admin/advice.ts";
+import type { ProblemType } from "../../src/queue/settlement.ts";
+
+// mailq prints the machine's zone, as Postfix does.
+process.env["TZ"] = "UTC";
+const { examples, logExamples, startExample } = await import("./examples.ts");
+
+const read = (name: string): string => readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), "utf8");
+
+/** Every `$ postern …` of a file's console blocks, with what stands under it. */
+function shownCommands(text: string): { command: string; output: string }[] {
+  return [...text.matchAll(/^```console\n\$ (.+)\n([\s\S]*?)^```$/gm)].map(([, command = "", output = ""]) => ({ command, output }));
+}
+
+describe("what the handbooks show is what the program prints", () => {
+  for (const file of ["docs/queue.md", "README.md"])
+    for (const { command, output } of shownCommands(read(file))) {
+      const expected = command === "npm start" ? startExample : examples[command];
+      if (expected !== undefined) test(`${file}: ${command}`, () => expect(output).toBe(expected));
+    }
+
+  test("every example has its place in the queue handbook", () => {
+    expect(shownCommands(read("docs/queue.md")).map(({ command }) => command)).toEqual(expect.arrayContaining(Object.keys(examples)));
+  });
+
+  test("docs/logging.md shows real lines", () => {
+    for (const line of logExamples) expect(read("docs/logging.md")).toContain(`${line}\n`);
+  });
+});
+
+test("every reason that advice links to is explained in docs/reasons.md", () => {
+  const reasons = read("docs/reasons.md");
+  const source = read("src/queue/settlement.ts") + read("src/policy/outcome.ts");
+  const types = [...source.matchAll(/^ {2}\| "([a-z0-9-]+)"/gm)].map(([, type]) => type as ProblemType);
+  expect(types.length).toBeGreaterThan(25);
+  for (const type of types) {
+    const { docs } = advise({ type, detail: "", whoActs: "nobody", status: "4.0.0" }, { nextHop: "example.org", waits: true });
+    expect(reasons).toContain(`\n## ${docs.split("#")[1]}\n`);
+  }
+});
+
+test("links between the documents lead somewhere", () => {
+  for (const file of ["README.md", "CONTRIBUTING.md", "docs/queue.md", "docs/logging.md", "docs/getting-started.md"]) {
+    const folder = new URL(`../../${file}`, import.meta.url);
+    for (const [, target = ""] of read(file).matchAll(/\]\(([^)#]+)[^)]*\)/g)) {
+      if (target.startsWith("http")) continue;
+      expect(() => readFileSync(new URL(target, folder)), `${file}: ${target}`).not.toThrow();
+    }
+  }
+});

@@ -1,0 +1,71 @@
+/** The commands that the handbooks show, and what they print for the story of test/cli/story.ts. */
+import { renderList, renderMailq, renderSummary } from "../../src/cli/list-text.ts";
+import { plainLine } from "../../src/cli/log.ts";
+import { renderStart } from "../../src/cli/start-text.ts";
+import { renderWhy } from "../../src/cli/why-text.ts";
+import type { PosternEvent } from "../../src/events.ts";
+import { list, NOW, story, summary } from "./story.ts";
+
+const NEXT = Date.parse("2026-09-02T11:04:40Z");
+
+export const accepted: PosternEvent = {
+  kind: "message-accepted",
+  id: "0KF3V7Q2M9",
+  listener: "smtp",
+  client: "172.20.0.4",
+  sender: "app@example.com",
+  recipients: 1,
+  size: 14_310,
+  messageId: "<a1@example.com>",
+};
+
+export const deferred: PosternEvent = {
+  kind: "recipient-settled",
+  id: "0KF3V7Q2M9",
+  recipient: "jo@example.org",
+  outcome: "deferred",
+  relay: "mx1.example.org[203.0.113.5]:25",
+  delay: 3_031_400,
+  delays: [10, 3_031_180, 204, 0],
+  status: "4.7.5",
+  text: "certificate ended 2026-08-30 11:02 UTC",
+  reason: "certificate-expired",
+  whoActs: "receiver",
+  tls: "encrypted TLSv1.3 TLS_AES_256_GCM_SHA384",
+  nextAttempt: NEXT,
+  attempt: 4,
+};
+
+export const sent: PosternEvent = {
+  kind: "recipient-settled",
+  id: "0KF45GX1TB",
+  recipient: "bo@univ.example",
+  outcome: "delivered",
+  relay: "mail.univ.example[198.51.100.20]:25",
+  delay: 352,
+  delays: [8, 0, 201, 143],
+  status: "2.0.0",
+  text: "250 2.0.0 Ok: queued as 4XcB7k2Jm9z1",
+  tls: "authenticated TLSv1.3 TLS_AES_256_GCM_SHA384",
+  attempt: 1,
+};
+
+export const examples: Readonly<Record<string, string>> = {
+  "postern queue summary": renderSummary(summary),
+  "postern queue ls": renderList(list, NOW),
+  "postern queue why 0KF3V7Q2M9": renderWhy(story, { all: false }),
+  "postern queue why 0KF3V7Q2M9 --all": renderWhy(story, { all: true }),
+  "postern mailq": renderMailq(list.entries),
+};
+
+export const logExamples: readonly string[] = [accepted, deferred, sent].map((event) => `2026-09-02T10:24:22.000Z ${plainLine(event)}`);
+
+export const startExample = renderStart({
+  kind: "started",
+  version: "0.1.0",
+  dataFolder: "/home/you/postern/data",
+  listeners: [
+    { name: "smtp", address: "127.0.0.1", port: 2525, tls: "starttls" },
+    { name: "submission", address: "127.0.0.1", port: 2587, tls: "starttls" },
+  ],
+});
