@@ -198,6 +198,9 @@ export class Dispatcher {
   #start(lane: Lane): Job {
     const entry = this.#shift(lane);
     const { destination } = lane;
+    // Lanes of a full destination leave their lines; they come back in this order, so whoever was served last comes last.
+    const lanes = this.#lanes.get(destination);
+    if (lanes !== undefined && lanes.size > 1 && lanes.delete(lane.submitter.name)) lanes.set(lane.submitter.name, lane);
     destination.active += 1;
     this.#active += 1;
     if (!destination.answers) {

@@ -5,7 +5,7 @@
  */
 import type { CancelTimer, Clock } from "../clock.ts";
 import type { NextHop } from "../mail/domain.ts";
-import type { LeasedEntry } from "../queue/entry.ts";
+import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { QueueStore } from "../queue/store.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
@@ -23,14 +23,17 @@ export interface RefillIo {
 const NEXT_HOPS_A_ROUND = 500;
 /** No pause between looks at the clock's queue is longer: the wall clock may have been set. */
 const LONGEST_PAUSE = 60_000;
-/** Postponed entries come back within so many ms of each other. */
-const POSTPONE_SPREAD = 10_000;
+/** An entry left to the database is looked for after so many ms at the latest. */
+const SOON = 200;
+/** Postponed entries come back within this share of the wait, and within so many ms at most. */
+const POSTPONE_SPREAD = { share: 0.25, longest: 10_000 } as const;
 
 export class Refill {
   readonly #io: RefillIo;
-  /** Next hops that have due entries in the database, as far as is known. */
-  readonly #due = new Set<NextHop>();
+  /** Next hops that have due entries in the database, as far as is known, and whose; `undefined` stands for anybody's. */
+  readonly #due = new Map<NextHop, Set<Submitter> | undefined>();
   #running = false;
+  #soon = false;
   #again = false;
   #lookAgain = true;
   #stopped = false;
@@ -42,14 +45,26 @@ export class Refill {
     this.#io = io;
   }
 
-  /** An entry of this next hop was left to the database. */
-  noteLeft(nextHop: NextHop): void {
-    this.#due.add(nextHop);
+  /** An entry was left to the database. Without a submitter it may be anybody's. */
+  noteLeft(nextHop: NextHop, submitter?: Submitter): void {
+    const known = this.#due.get(nextHop);
+    if (submitter === undefined) this.#due.set(nextHop, undefined);
+    else if (known !== undefined) known.add(submitter);
+    else if (!this.#due.has(nextHop)) this.#due.set(nextHop, new Set([submitter]));
+    if (this.#soon || this.#stopped) return;
+    // Many may be left within a moment, and each looks the same from here.
+    this.#soon = true;
+    this.#io.clock.after(SOON, () => {
+      this.#soon = false;
+      this.run();
+    });
   }
 
-  /** True if entries of this next hop wait in the database. */
-  hasLeft(nextHop: NextHop): boolean {
-    return this.#due.has(nextHop);
+  /** True if entries of this next hop wait in the database, of this submitter if one is named. */
+  hasLeft(nextHop: NextHop, submitter?: Submitter): boolean {
+    if (submitter === undefined) return this.#due.has(nextHop);
+    const whose = this.#due.get(nextHop);
+    return whose === undefined ? this.#due.has(nextHop) : whose.has(submitter);
   }
 
   /** Entries may have fallen due: at start, after a settlement that waits until `at`, on the operator's word. */
@@ -97,13 +112,13 @@ export class Refill {
     if (this.#lookAgain) {
       this.#lookAgain = false;
       const found = await store.findDueNextHops(clock.now(), NEXT_HOPS_A_ROUND);
-      for (const { nextHop } of found) this.#due.add(nextHop);
+      for (const { nextHop } of found) this.#due.set(nextHop, undefined);
       const more = found.length === NEXT_HOPS_A_ROUND;
       const next = more ? clock.now() + 1000 : await store.findNextDue();
       // What is due already is in hand; the next look is for what falls due later.
       this.lookAt(Math.max(next ?? clock.now() + LONGEST_PAUSE, clock.now() + 1000));
     }
-    for (const nextHop of this.#due) {
+    for (const nextHop of [...this.#due.keys()]) {
       if (this.#stopped) return;
       if (dispatcher.destination(nextHop).isDown(clock.now())) await this.#postpone(nextHop);
       else await this.#lease(nextHop);
@@ -114,20 +129,28 @@ export class Refill {
     const { store, clock, dispatcher } = this.#io;
     const room = dispatcher.roomOf(nextHop);
     if (room === 0) return;
+    const whose = this.#due.get(nextHop);
     const entries = await store.leaseDue(nextHop, room, clock.now(), this.#io.leaseUntil());
-    if (entries.length === 0) this.#due.delete(nextHop);
+    // Somebody's entry may have been left meanwhile; then the note of it stays.
+    if (entries.length < room && this.#due.get(nextHop) === whose) this.#due.delete(nextHop);
     this.#io.offer(entries);
   }
 
-  /** The destination failed a moment ago: what waits for it waits on, except entries whose time is over. */
+  /** The destination failed a moment ago: what waits for it waits on, and says why; an entry whose time is over has its last try. */
   async #postpone(nextHop: NextHop): Promise<void> {
     const { store, clock, dispatcher } = this.#io;
-    const destination = dispatcher.destination(nextHop);
-    const problem = destination.lastProblem;
-    if (problem !== undefined) await store.postponeDestination(nextHop, destination.downUntil, destination.downUntil + POSTPONE_SPREAD, problem);
     this.#due.delete(nextHop);
-    this.lookAt(destination.downUntil);
-    const expired = await store.leaseDue(nextHop, dispatcher.roomOf(nextHop), clock.now(), this.#io.leaseUntil());
-    this.#io.offer(expired);
+    await this.postpone(nextHop);
+    const left = await store.leaseDue(nextHop, dispatcher.roomOf(nextHop), clock.now(), this.#io.leaseUntil());
+    this.#io.offer(left);
+  }
+
+  /** Makes everything that is due at a destination that is down due when it is up again. Returns how many entries. */
+  async postpone(nextHop: NextHop): Promise<number> {
+    const { downUntil, lastProblem } = this.#io.dispatcher.destination(nextHop);
+    this.lookAt(downUntil);
+    if (lastProblem === undefined) return 0;
+    const spread = Math.min(Math.max(downUntil - this.#io.clock.now(), 0) * POSTPONE_SPREAD.share, POSTPONE_SPREAD.longest);
+    return this.#io.store.postponeDestination(nextHop, downUntil, downUntil + spread, lastProblem);
   }
 }

@@ -108,8 +108,9 @@ export class DeliveryWorker {
   }
 
   leaseNow(nextHop: NextHop, submitter: Submitter): boolean {
-    if (!this.#stopping && this.#dispatcher.hasRoomFor(nextHop, submitter, this.#io.clock.now()) && !this.#refill.hasLeft(nextHop)) return true;
-    this.#refill.noteLeft(nextHop);
+    // Behind what the same client left to the database nothing of it goes first; others are not held up by that.
+    if (!this.#stopping && this.#dispatcher.hasRoomFor(nextHop, submitter, this.#io.clock.now()) && !this.#refill.hasLeft(nextHop, submitter)) return true;
+    this.#refill.noteLeft(nextHop, submitter);
     return false;
   }
 
@@ -120,7 +121,17 @@ export class DeliveryWorker {
 
   /** Takes entries that were leased for this worker. */
   offer(entries: readonly LeasedEntry[]): void {
-    for (const entry of entries) this.#dispatcher.offer(entry);
+    const now = this.#io.clock.now();
+    const down = new Map<NextHop, LeasedEntry[]>();
+    for (const entry of entries) {
+      // Leased a moment before the destination went down. One whose time is over is tried all the same: it is its last try.
+      if (this.#dispatcher.destination(entry.nextHop).isDown(now) && entry.message.expiresAt > now) {
+        const aside = down.get(entry.nextHop);
+        if (aside === undefined) down.set(entry.nextHop, [entry]);
+        else aside.push(entry);
+      } else this.#dispatcher.offer(entry);
+    }
+    for (const [nextHop, aside] of down) this.#putAside(nextHop, aside);
     if (this.#stopping) void this.#giveBack(this.#dispatcher.withdrawAll());
     else this.#pump();
   }
@@ -175,9 +186,13 @@ export class DeliveryWorker {
   }
 
   #begin(job: Job): void {
-    const run = this.#run(job).catch((error: unknown) => this.#fault("delivery", error));
-    this.#running.add(run);
-    void run.finally(() => this.#running.delete(run));
+    this.#track(this.#run(job).catch((error: unknown) => this.#fault("delivery", error)));
+  }
+
+  /** The end of the process waits for it. It must not reject. */
+  #track(work: Promise<void>): void {
+    this.#running.add(work);
+    void work.finally(() => this.#running.delete(work));
   }
 
   async #run(job: Job): Promise<void> {
@@ -265,19 +280,20 @@ export class DeliveryWorker {
     const { destination } = job;
     const change = this.#dispatcher.finished(job, contact, this.#io.clock.now());
     if (change === "came-up") this.#io.emit({ kind: "destination-up", nextHop: destination.nextHop });
-    if (change === "went-down") void this.#putAside(destination.nextHop).catch((error: unknown) => this.#fault("postponing", error));
+    if (change === "went-down") this.#putAside(destination.nextHop, this.#dispatcher.withdraw(destination.nextHop), true);
     else if (this.#refill.hasLeft(destination.nextHop) && this.#dispatcher.readyOf(destination.nextHop) < READY_LIMITS.perLane / 2) this.#refill.run();
   }
 
-  /** Everything for a destination that went down goes back to the database and waits there. */
-  async #putAside(nextHop: NextHop): Promise<void> {
-    const destination = this.#dispatcher.destination(nextHop);
-    const { downUntil, lastProblem } = destination;
-    await this.#giveBack(this.#dispatcher.withdraw(nextHop));
-    if (lastProblem === undefined) return;
-    const postponed = await this.#io.store.postponeDestination(nextHop, downUntil, downUntil + 10_000, lastProblem);
-    this.#refill.lookAt(downUntil);
-    this.#io.emit({ kind: "destination-down", nextHop, until: downUntil, reason: lastProblem.type, detail: lastProblem.detail, postponed });
+  /** Entries for a destination that is down go back to the database and wait there, with all others for it. */
+  #putAside(nextHop: NextHop, entries: readonly LeasedEntry[], wentDown = false): void {
+    const { downUntil, lastProblem } = this.#dispatcher.destination(nextHop);
+    const work = async (): Promise<void> => {
+      await this.#giveBack(entries);
+      const postponed = await this.#refill.postpone(nextHop);
+      if (!wentDown || lastProblem === undefined) return;
+      this.#io.emit({ kind: "destination-down", nextHop, until: downUntil, reason: lastProblem.type, detail: lastProblem.detail, postponed });
+    };
+    this.#track(work().catch((error: unknown) => this.#fault("postponing", error)));
   }
 
   async #giveBack(entries: readonly LeasedEntry[]): Promise<void> {
@@ -295,6 +311,7 @@ export class DeliveryWorker {
         this.#fault("settling", new Error(`the lease of ${entry.message.id} for ${entry.nextHop} was lost before its attempt settled`));
         return;
       }
+      if (result?.fault !== undefined) this.#fault(`attempt of ${entry.message.id}`, result.fault);
       for (const event of eventsOf(entry, settlement, result)) this.#io.emit(event);
       if (settlement.nextAttempt !== undefined) this.#refill.lookAt(settlement.nextAttempt);
       if (leased.length > 0) this.offer(leased);
@@ -305,9 +322,7 @@ export class DeliveryWorker {
       this.#io.clock.after(STORAGE_PAUSE, () => this.#pump());
       this.#fault("settling", error);
       this.#io.clock.after(STORAGE_PAUSE, () => {
-        const again = this.#save(entry, settlement, result);
-        this.#running.add(again);
-        void again.finally(() => this.#running.delete(again));
+        this.#track(this.#save(entry, settlement, result));
       });
     }
   }

@@ -45,6 +45,19 @@ describe("who is next", () => {
     expect(names(startAll(subject))).toContain("light z.test");
   });
 
+  test("turns are kept while the destination is full and lets one in at a time", () => {
+    const subject = dispatcher({ firstContact: 1, perDestination: 1 });
+    for (let n = 0; n < 10; n++) subject.offer(leasedEntry({ nextHop: "a.test", submitter: "heavy" }));
+    const served: string[] = [];
+    for (let n = 0; n < 6; n++) {
+      if (n === 1) for (let m = 0; m < 2; m++) subject.offer(leasedEntry({ nextHop: "a.test", submitter: "light" }));
+      const [job] = startAll(subject);
+      served.push(job?.entry.message.origin.submitter ?? "nobody");
+      subject.finished(job as Job, USABLE, 0);
+    }
+    expect(served).toEqual(["heavy", "heavy", "light", "heavy", "light", "heavy"]);
+  });
+
   test("within a lane the first in is the first out, and one put back is first again", () => {
     const subject = dispatcher({ firstContact: 1 });
     const [one, two, three] = [1, 2, 3].map((entryId) => leasedEntry({ nextHop: "a.test", entryId }));

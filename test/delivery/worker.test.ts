@@ -1,0 +1,281 @@
+/** The worker on a real database, with scripted hosts in place of sockets: who is tried when, and what the queue holds then. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { systemClock } from "../../src/clock.ts";
+import { settingsSchema } from "../../src/config/settings.ts";
+import type { OpenResult, RecipientReport, Session, SessionTarget, Transaction } from "../../src/delivery/session.ts";
+import { type DeliveryRules, DeliveryWorker } from "../../src/delivery/worker.ts";
+import type { PosternEvent } from "../../src/events.ts";
+import type { EmailAddress } from "../../src/mail/address.ts";
+import type { NextHop } from "../../src/mail/domain.ts";
+import type { DeliveryProblem } from "../../src/queue/settlement.ts";
+import { type QueueStore, StorageFailed } from "../../src/queue/store.ts";
+import { openSqliteStore } from "../../src/store/sqlite/open.ts";
+
+const REFUSED: DeliveryProblem = { type: "connect-failed", detail: "connection refused", whoActs: "receiver", status: "4.4.1" };
+const DELIVERED: RecipientReport = { kind: "delivered", reply: { code: 250, lines: ["2.0.0 taken"] } };
+
+/** How a scripted destination behaves, by domain. */
+interface Script {
+  open?(target: SessionTarget): OpenResult | Promise<OpenResult> | undefined;
+  take?(transaction: Transaction): RecipientReport | Promise<RecipientReport>;
+}
+
+class World {
+  readonly folder: string;
+  readonly store: QueueStore;
+  readonly worker: DeliveryWorker;
+  readonly events: PosternEvent[] = [];
+  readonly scripts = new Map<string, Script>();
+  /** Hosts dialled, in order. */
+  readonly dialled: string[] = [];
+  /** `sender → recipient` of every transaction, in order. */
+  readonly taken: string[] = [];
+
+  private constructor(folder: string, store: QueueStore, settings: object) {
+    this.folder = folder;
+    this.store = store;
+    const { delivery, tls } = settingsSchema.parse(settings);
+    const rules: DeliveryRules = {
+      delivery,
+      tls,
+      mailname: "relay.test",
+      postmaster: undefined,
+      ownAddresses: new Set(),
+      useIpv6: false,
+      forbiddenAddress: () => undefined,
+      rootsOf: () => undefined,
+    };
+    this.worker = new DeliveryWorker({
+      rules: () => rules,
+      store,
+      lookup: {
+        findMx: async (domain) => ({
+          kind: "answer",
+          records: [{ preference: 10, exchange: `mx.${domain}` }],
+          security: "insecure",
+          canonicalName: domain,
+          expires: Number.MAX_SAFE_INTEGER,
+        }),
+        findAddresses: async (host) => ({
+          kind: "answer",
+          records: [{ address: "192.0.2.1", family: 4 }],
+          security: "insecure",
+          canonicalName: host,
+          expires: Number.MAX_SAFE_INTEGER,
+        }),
+      },
+      findConfiguredHost: async () => ({ kind: "failed", reason: "not-a-name", detail: "none here" }),
+      open: (target) => this.#open(target),
+      clock: systemClock,
+      random: Math.random,
+      emit: (event) => this.events.push(event),
+    });
+  }
+
+  static async open(settings: object = {}): Promise<World> {
+    const folder = await mkdtemp(join(tmpdir(), "postern-worker-"));
+    const store = await openSqliteStore({ folder, clock: systemClock, emit: () => {}, minimumFree: 0, settlementReserve: 0 });
+    return new World(folder, store, settings);
+  }
+
+  async close(): Promise<void> {
+    await this.worker.stop(0);
+    await this.store.close();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  async submit(domain: string, submitter = "app", lifetime = 86_400_000): Promise<string> {
+    const body = this.store.newBody();
+    const text = Buffer.from(`Subject: to ${domain}\r\n\r\nHello.\r\n`);
+    await body.write(text);
+    const nextHop = domain as NextHop;
+    const id = this.store.newQueueId();
+    const now = Date.now();
+    const leased = await this.store.enqueue(
+      {
+        id,
+        sender: `${submitter}@sender.test` as EmailAddress,
+        recipients: [{ address: `jo@${domain}` as EmailAddress, nextHop }],
+        origin: { submitter, listener: "smtp" },
+        needs: { eightBit: false, utf8Headers: false },
+        receivedAt: now,
+        expiresAt: now + lifetime,
+        size: text.length,
+      },
+      body,
+      this.worker.enqueueOptions,
+    );
+    this.worker.offer(leased);
+    return id;
+  }
+
+  async #open(target: SessionTarget): Promise<OpenResult> {
+    const domain = target.host.replace(/^mx\./, "");
+    const script = this.scripts.get(domain) ?? {};
+    this.dialled.push(domain);
+    const opened = await script.open?.(target);
+    return opened ?? { kind: "open", session: this.#session(target, script) };
+  }
+
+  #session(target: SessionTarget, script: Script): Session {
+    const { taken } = this;
+    return {
+      target,
+      tls: { kind: "authenticated", session: { protocol: "TLSv1.3", cipher: "x", chain: [] }, referenceIdentifier: target.host },
+      served: 0,
+      usable: true,
+      async deliver(transaction) {
+        const recipients: RecipientReport[] = [];
+        for (const recipient of transaction.recipients) {
+          taken.push(`${transaction.sender} → ${recipient.address}`);
+          recipients.push((await script.take?.(transaction)) ?? DELIVERED);
+        }
+        return { recipients, step: "done", mayHoldMessage: false, elapsed: 1 };
+      },
+      quit: async () => {},
+      destroy: () => {},
+    };
+  }
+}
+
+const refuse = (): OpenResult => ({ kind: "failed", step: "connect", problem: REFUSED, permanent: false, answered: false });
+
+let world: World;
+async function begin(settings?: object): Promise<void> {
+  world = await World.open(settings);
+  world.worker.start();
+}
+afterEach(() => world.close());
+
+function eventually(claim: () => void | Promise<void>): Promise<void> {
+  return vi.waitFor(claim, { timeout: 10_000, interval: 20 });
+}
+
+async function waiting(): Promise<number> {
+  const totals = await world.store.admin.totals();
+  return totals.waiting + totals.active;
+}
+
+test("a message that is delivered leaves the queue, and its log line says to whom", async () => {
+  await begin();
+  const id = await world.submit("good.test");
+  await eventually(async () => expect(await waiting()).toBe(0));
+  await eventually(() => expect(world.events).toContainEqual(expect.objectContaining({ kind: "recipient-settled", id, outcome: "delivered", recipient: "jo@good.test" })));
+  expect(world.taken).toEqual(["app@sender.test → jo@good.test"]);
+});
+
+describe("a destination that cannot be reached", () => {
+  const SETTINGS = { delivery: { retry: { destinationDown: "400ms", waits: ["300ms"], spread: 0 } } };
+
+  test("is not dialled for every message, and takes them all when it is back", async () => {
+    await begin(SETTINGS);
+    world.scripts.set("dead.test", { open: refuse });
+    for (let n = 0; n < 300; n++) await world.submit("dead.test");
+    await eventually(() => expect(world.events.some(({ kind }) => kind === "destination-down")).toBe(true));
+    // Two first contacts, and one a round from then on: far from one for each message.
+    expect(world.dialled.length).toBeLessThan(20);
+    expect(await waiting()).toBe(300);
+    world.scripts.delete("dead.test");
+    await eventually(async () => expect(await waiting()).toBe(0));
+    expect(new Set(world.taken).size).toBe(1);
+    expect(world.taken).toHaveLength(300);
+    expect(world.events.some(({ kind }) => kind === "destination-up")).toBe(true);
+  }, 20_000);
+
+  test("each of its waiting messages tells why it waits", async () => {
+    await begin(SETTINGS);
+    world.scripts.set("dead.test", { open: refuse });
+    const ids = [await world.submit("dead.test"), await world.submit("dead.test"), await world.submit("dead.test"), await world.submit("dead.test")];
+    await eventually(async () => {
+      for (const id of ids) {
+        const { entries } = await world.store.admin.list({ ids: [id as never] }, { limit: 10 });
+        expect(entries[0]?.problem).toMatchObject({ type: "connect-failed" });
+      }
+    });
+  });
+
+  test("does not delay mail for another", async () => {
+    await begin({ delivery: { concurrency: { sockets: 20, firstContact: 2 } } });
+    for (let n = 0; n < 4; n++) world.scripts.set(`silent${n}.test`, { open: () => new Promise(() => {}) });
+    for (let n = 0; n < 100; n++) await world.submit(`silent${n % 4}.test`);
+    await world.submit("good.test");
+    await eventually(() => expect(world.taken).toEqual(["app@sender.test → jo@good.test"]));
+  });
+
+  test("is tried at once when the operator says so", async () => {
+    await begin({ delivery: { retry: { destinationDown: "1h", waits: ["1h"] } } });
+    world.scripts.set("dead.test", { open: refuse });
+    await world.submit("dead.test");
+    await eventually(() => expect(world.events.some(({ kind }) => kind === "destination-down")).toBe(true));
+    world.scripts.delete("dead.test");
+    const { nextHops } = await world.store.admin.retryNow({ nextHop: "dead.test" }, Date.now());
+    world.worker.wake(nextHops);
+    await eventually(() => expect(world.taken).toHaveLength(1));
+  });
+
+  test("gives up a message whose time is over, even while it is left alone", async () => {
+    await begin({ delivery: { retry: { destinationDown: "1h", waits: ["1h"] } } });
+    world.scripts.set("dead.test", { open: refuse });
+    const id = await world.submit("dead.test", "app", 1500);
+    await eventually(() => expect(world.events).toContainEqual(expect.objectContaining({ kind: "recipient-settled", id, outcome: "expired" })));
+    // The sender hears of it.
+    await eventually(() => expect(world.taken).toEqual([" → app@sender.test"]));
+  });
+});
+
+test("one client's thousands do not hold up another's single message to the same place", async () => {
+  await begin({ delivery: { concurrency: { perDestination: 2 } } });
+  world.scripts.set("busy.test", { take: async () => (await new Promise((resolve) => setTimeout(resolve, 2)), DELIVERED) });
+  await Promise.all(Array.from({ length: 1500 }, () => world.submit("busy.test", "heavy")));
+  await world.submit("busy.test", "light");
+  await eventually(() => expect(world.taken.some((line) => line.startsWith("light"))).toBe(true));
+  // It was handed in when hardly any of the thousands had left, and had its turn at once.
+  expect(world.taken.findIndex((line) => line.startsWith("light"))).toBeLessThan(100);
+}, 20_000);
+
+test("what memory had no room for follows from the database, every message once", async () => {
+  await begin({ delivery: { concurrency: { memory: 2000 } } });
+  await Promise.all(Array.from({ length: 500 }, (_, n) => world.submit(`d${n % 7}.test`)));
+  await eventually(async () => expect(await waiting()).toBe(0));
+  expect(world.taken).toHaveLength(500);
+}, 20_000);
+
+test("a host with all its connections taken does not cost the messages that came too many a wait", async () => {
+  await begin({ delivery: { concurrency: { firstContact: 8 } } });
+  let open = 0;
+  world.scripts.set("crowded.test", {
+    open: () => (open >= 2 ? { ...refuse(), step: "greeting", answered: true } : void (open += 1)),
+    take: async () => (await new Promise((resolve) => setTimeout(resolve, 5)), DELIVERED),
+  });
+  await Promise.all(Array.from({ length: 40 }, () => world.submit("crowded.test")));
+  await eventually(async () => expect(await waiting()).toBe(0));
+  expect(world.events.filter((event) => event.kind === "recipient-settled" && event.outcome === "deferred")).toEqual([]);
+});
+
+describe("the end of the process", () => {
+  test("gives back what has not been tried, so that the next one finds it due", async () => {
+    await begin({ delivery: { concurrency: { firstContact: 1 } } });
+    let letGo = (): void => {};
+    world.scripts.set("slow.test", { take: () => new Promise((resolve) => (letGo = () => resolve(DELIVERED))) });
+    for (let n = 0; n < 5; n++) await world.submit("slow.test");
+    await eventually(() => expect(world.taken).toHaveLength(1));
+    const stopped = world.worker.stop(5000);
+    letGo();
+    expect(await stopped).toBe(0);
+    const due = await world.store.findDueNextHops(Date.now() + 1000, 10);
+    expect(due).toEqual([{ nextHop: "slow.test", due: 4 }]);
+  });
+});
+
+test("an outcome that the database could not take is saved later, and the message is not sent twice", async () => {
+  await begin();
+  const save = world.store.saveSettlement.bind(world.store);
+  let failures = 1;
+  world.store.saveSettlement = (...args) => (failures-- > 0 ? Promise.reject(new StorageFailed("input/output error")) : save(...args));
+  await world.submit("good.test");
+  await eventually(async () => expect(await waiting()).toBe(0));
+  expect(world.taken).toHaveLength(1);
+}, 20_000);
