@@ -168,13 +168,14 @@ export class Changes {
   #postpone(request: WriterRequest & { op: "postpone" }): number {
     return this.#run(
       "UPDATE entry SET due_at = min(expires_at, ? + abs(random() % ?)), problem_type = ?, problem = ? WHERE id IN (" +
-        "SELECT id FROM entry INDEXED BY entry_next_hop WHERE next_hop = ? AND due_at < ? AND due_at < expires_at LIMIT ?)",
+        "SELECT id FROM entry INDEXED BY entry_next_hop WHERE next_hop = ? AND due_at < ? AND due_at < expires_at AND expires_at > ? LIMIT ?)",
       request.from,
       Math.max(1, request.to - request.from + 1),
       request.problemType,
       request.problem,
       request.nextHop,
       request.from,
+      request.now,
       request.bite,
     );
   }

@@ -171,6 +171,7 @@ export class SqliteStore implements QueueStore {
     for (;;) {
       const bite = await this.#writer.ask<number>({
         op: "postpone",
+        now: this.#clock.now(),
         nextHop,
         from,
         to,

@@ -22,10 +22,10 @@ WITH RECURSIVE hop (name) AS (
 ), first (name, due_at) AS MATERIALIZED (
   SELECT name, (SELECT min(due_at) FROM entry INDEXED BY entry_next_hop WHERE next_hop = name AND due_at IS NOT NULL) FROM hop WHERE name IS NOT NULL
 ), chosen (name, due_at) AS MATERIALIZED (
-  SELECT name, due_at FROM first WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2
+  SELECT name, due_at FROM first WHERE due_at <= @now ORDER BY due_at LIMIT @limit
 )
 SELECT name AS nextHop,
-       (SELECT count(*) FROM (SELECT 1 FROM entry INDEXED BY entry_next_hop WHERE next_hop = name AND due_at <= ?1 LIMIT ${COUNT_TO})) AS due
+       (SELECT count(*) FROM (SELECT 1 FROM entry INDEXED BY entry_next_hop WHERE next_hop = name AND due_at <= @now LIMIT ${COUNT_TO})) AS due
   FROM chosen ORDER BY due_at`;
 
 interface Destination {
@@ -52,7 +52,7 @@ export class Summaries {
   }
 
   findDueNextHops(now: number, limit: number): { nextHop: NextHop; due: number }[] {
-    return this.#sql.all(DUE_NEXT_HOPS, now, limit);
+    return this.#sql.all(DUE_NEXT_HOPS, { now, limit });
   }
 
   findNextDue(): number | undefined {

@@ -50,6 +50,7 @@ export type WriterRequest =
   | { readonly op: "forget-body"; readonly body: number }
   | {
       readonly op: "postpone";
+      readonly now: number;
       readonly nextHop: string;
       readonly from: number;
       readonly to: number;
