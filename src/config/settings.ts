@@ -115,6 +115,9 @@ const user = z.strictObject({
 const timeouts = z.strictObject({
   connect: duration("30s").describe("TCP connect to one address"),
   greeting: duration("5m").describe("220, RFC 5321 §4.5.3.2.1"),
+  greetingWhenCrowded: duration("30s").describe(
+    "The same at destinations that have not answered yet, while such hold more than half of their share of connections: shorter than RFC 5321 §4.5.3.2.1 asks, so that silent hosts cannot keep out others",
+  ),
   ehlo: duration("5m").describe("Reply to EHLO"),
   starttls: duration("2m").describe("Reply to STARTTLS"),
   handshake: duration("1m").describe("TLS handshake"),

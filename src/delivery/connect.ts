@@ -125,7 +125,7 @@ class Opening {
 
   /** Nothing is said before the greeting has come (RFC 5321 §4.3.1). Undefined: it is a welcome. */
   async #readGreeting(wire: Wire, outcome?: TlsOutcome): Promise<Ended | undefined> {
-    const greeting = await wire.read(this.#tools.timeouts.greeting, "the greeting");
+    const greeting = await wire.read(this.#target.greetingWait ?? this.#tools.timeouts.greeting, "the greeting");
     if (isLoss(greeting)) return this.#lost("greeting", greeting, outcome);
     this.#answered = true;
     return classOf(greeting) === "positive" ? undefined : this.#refused("greeting", greeting, "the connection", wire, outcome);

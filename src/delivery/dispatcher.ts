@@ -73,6 +73,12 @@ export class Dispatcher {
     return this.#active;
   }
 
+  /** True while destinations that have not answered hold more than half of the share that is theirs. */
+  get isCrowded(): boolean {
+    const { sockets, reserveForAnswering } = this.#limits();
+    return this.#activeUnanswered * 2 > Math.floor(sockets * (1 - reserveForAnswering));
+  }
+
   get submitterCount(): number {
     return this.#submitters.size;
   }

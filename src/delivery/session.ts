@@ -17,6 +17,8 @@ export interface SessionTarget {
   readonly address: string;
   readonly port: number;
   readonly localAddress?: string;
+  /** Milliseconds until the greeting must be there, when connections are scarce; absent means the setting. */
+  readonly greetingWait?: number;
   /** What EHLO says (RFC 5321 §4.1.1.1): a fully qualified name or an address literal. */
   readonly ehloName: string;
   readonly requirement: TlsRequirement;

@@ -247,7 +247,9 @@ export class DeliveryWorker {
         clock: this.#io.clock,
         findAddresses: (host: PlannedHost) => findHostAddresses(host, rules, this.#io),
         acquire: async (target: SessionTarget, freshOnly: boolean): Promise<Acquired> => {
-          const acquired = await this.#pool.acquire(target, freshOnly);
+          const crowded = !job.destination.answers && this.#dispatcher.isCrowded;
+          const hurried = crowded ? { ...target, greetingWait: rules.delivery.timeouts.greetingWhenCrowded } : target;
+          const acquired = await this.#pool.acquire(hurried, freshOnly);
           if (acquired.kind === "open") {
             this.#sessions.add(acquired.session);
             connection.open = true;

@@ -96,6 +96,16 @@ describe("how many at once", () => {
     expect(names(startAll(subject))).toEqual(["app good.test"]);
   });
 
+  test("it is crowded once those that do not answer hold more than half of their share", () => {
+    const subject = dispatcher({ sockets: 8 });
+    for (let n = 0; n < 2; n++) subject.offer(leasedEntry({ nextHop: `silent${n}.test` }));
+    startAll(subject);
+    expect(subject.isCrowded).toBe(false);
+    subject.offer(leasedEntry({ nextHop: "silent9.test" }));
+    startAll(subject);
+    expect(subject.isCrowded).toBe(true);
+  });
+
   test("all sockets taken means nobody starts, and one that ends lets the next one in", () => {
     const subject = dispatcher({ sockets: 3, reserveForAnswering: 0, firstContact: 10 });
     for (let n = 0; n < 5; n++) subject.offer(leasedEntry({ nextHop: "a.test" }));

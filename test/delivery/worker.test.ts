@@ -205,6 +205,21 @@ describe("a destination that cannot be reached", () => {
     await eventually(() => expect(world.taken).toEqual(["app@sender.test → jo@good.test"]));
   });
 
+  test("is waited for less long while silent ones hold most of the connections that strangers may have", async () => {
+    await begin({ delivery: { concurrency: { sockets: 8 }, timeouts: { greetingWhenCrowded: "7s" } } });
+    const waits: (number | undefined)[] = [];
+    for (let n = 0; n < 4; n++) {
+      world.scripts.set(`silent${n}.test`, {
+        open: (target) => {
+          waits.push(target.greetingWait);
+          return new Promise(() => {});
+        },
+      });
+      await world.submit(`silent${n}.test`);
+    }
+    await eventually(() => expect(waits).toEqual([undefined, undefined, 7000, 7000]));
+  });
+
   test("is tried at once when the operator says so", async () => {
     await begin({ delivery: { retry: { destinationDown: "1h", waits: ["1h"] } } });
     world.scripts.set("dead.test", { open: refuse });
