@@ -64,7 +64,12 @@ export function restart(node, script, args) {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
     env: { ...process.env, [CHILD_MARK]: "1" },
   });
-  for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
+  // At a terminal Ctrl-C reaches the child by itself, and a second SIGINT would cut its draining short.
+  const isAtTerminal = [process.stdin, process.stdout, process.stderr].some((stream) => stream.isTTY);
+  for (const signal of SIGNALS)
+    process.on(signal, () => {
+      if (signal !== "SIGINT" || !isAtTerminal) child.kill(signal);
+    });
   child.on("error", (error) => {
     console.error(`postern: ${node} cannot be run: ${error.message}`);
     process.exitCode = 70;

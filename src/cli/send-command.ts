@@ -53,23 +53,29 @@ async function send(connection: Connection, file: string | undefined, options: S
   const listener = chooseListener(relay?.listeners ?? []);
   if (listener === undefined)
     throw new CliFailure(EXIT.tempFail, "the relay has no listener that takes mail without login; see postern status");
-  const reply = await submit(listener, { sender, recipients, message: await openMessage(file, options, sender, recipients, io) });
-  const id = /queued as ([0-9A-Z]+)/i.exec(reply)?.[1];
-  if (id === undefined) throw new CliFailure(EXIT.software, `the relay took the message but named no queue id: ${shown(reply)}`);
+  const { response, refused } = await submit(listener, {
+    sender,
+    recipients,
+    message: await openMessage(file, options, sender, recipients, io),
+  });
+  const id = /queued as ([0-9A-Z]+)/i.exec(response)?.[1];
+  if (id === undefined) throw new CliFailure(EXIT.software, `the relay took the message but named no queue id: ${shown(response)}`);
+  for (const { recipient, reply } of refused) await print(io.stderr, `postern: refused for ${shown(recipient)}: ${reply}\n`);
+  const shortfall = refused.length > 0 ? EXIT.unavailable : EXIT.ok;
   if (options.wait !== true) {
-    await print(io.stdout, shared.json() ? renderJson({ id }) : `queued as ${id}\n`);
+    await print(io.stdout, shared.json() ? renderJson({ id, ...(refused.length > 0 && { refused }) }) : `queued as ${id}\n`);
     if (!shared.json() && io.stdout.isTTY === true) await print(io.stderr, `What becomes of it: npx postern queue why ${id}\n`);
-    return EXIT.ok;
+    return shortfall;
   }
   if (!shared.json()) await print(io.stdout, `queued as ${id}\n`);
   const story = await waitForVerdict(connection, id, timeout, io);
   await print(
     io.stdout,
     shared.json()
-      ? renderJson({ id, entries: story.entries })
+      ? renderJson({ id, ...(refused.length > 0 && { refused }), entries: story.entries })
       : story.entries.map((entry) => `${describeVerdict(entry, story.now)}\n`).join(""),
   );
-  return exitCodeOf(story);
+  return shortfall === EXIT.ok ? exitCodeOf(story) : shortfall;
 }
 
 function checkAddress(option: string, text: string): string {
@@ -143,8 +149,14 @@ interface Submission {
   readonly message: Readable | string;
 }
 
-/** Submits and returns the reply to the message. A refusal of one recipient is a refusal: half a message is no answer. */
-async function submit(listener: ListenerStatus, { sender, recipients, message }: Submission): Promise<string> {
+interface Submitted {
+  /** The reply to the message: it was taken for at least one recipient. */
+  readonly response: string;
+  readonly refused: readonly { readonly recipient: string; readonly reply: string }[];
+}
+
+/** Submits to one listener. Throws a CliFailure when the message was not taken at all. */
+async function submit(listener: ListenerStatus, { sender, recipients, message }: Submission): Promise<Submitted> {
   const { default: SMTPConnection } = await import("nodemailer/lib/smtp-connection");
   const address = dialAddress(listener.address);
   const needsTls = listener.tls === "implicit" || listener.tls === "require";
@@ -175,8 +187,11 @@ async function submit(listener: ListenerStatus, { sender, recipients, message }:
         });
       },
     );
-    if (info.rejected.length > 0) throw info.rejectedErrors?.[0] ?? new Error("a recipient was refused");
-    return info.response;
+    const refused = info.rejected.map((recipient, at) => {
+      const error: { response?: string; message?: string } | undefined = info.rejectedErrors?.[at];
+      return { recipient: String(recipient), reply: shown(error?.response ?? error?.message ?? "refused") };
+    });
+    return { response: info.response, refused };
   } catch (error) {
     throw submissionFailure(error, `${listener.address}:${listener.port}`);
   } finally {

@@ -308,7 +308,7 @@ describe("send", () => {
           else {
             const verb = line.slice(0, 4).toUpperCase();
             data = verb === "DATA";
-            socket.write(`${refuse[verb] ?? (data ? "354 go" : verb === "QUIT" ? "221 bye" : "250 ok")}\r\n`);
+            socket.write(`${refuse[line] ?? refuse[verb] ?? (data ? "354 go" : verb === "QUIT" ? "221 bye" : "250 ok")}\r\n`);
           }
         }
       });
@@ -363,7 +363,7 @@ describe("send", () => {
       69,
       /refused the message: 550 5\.7\.1 sender domain/,
     ],
-    ["one recipient of two", { RCPT: "554 5.7.1 outside the fence" }, 69, /refused/],
+    ["every recipient", { RCPT: "554 5.7.1 outside the fence" }, 69, /refused/],
     ["the message for now", { ".": "452 4.3.1 disk under 200 MiB free" }, 75, /does not take the message now: 452 4\.3\.1/],
   ];
   for (const [name, refuse, code, err] of refusals)
@@ -374,6 +374,16 @@ describe("send", () => {
       expect(ran.code).toBe(code);
       expect(ran.out).toBe("");
     });
+
+  test("a message taken for one recipient of two is queued, and the other's refusal is told", async () => {
+    await listen({ "RCPT TO:<al@example.net>": "554 5.7.1 outside the fence" });
+    const ran = await run(["send", ...envelope, "--body", "x"], { folder });
+    expect(ran).toEqual({
+      code: 69,
+      out: "queued as 0KF3V7Q2M9\n",
+      err: "postern: refused for al@example.net: 554 5.7.1 outside the fence\n",
+    });
+  });
 
   test("--wait says what became of it, and the exit code too", async () => {
     await listen();
