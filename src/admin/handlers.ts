@@ -197,7 +197,10 @@ const handlers: Handlers = {
       };
     }
     if (trouble !== undefined) return { healthy: false, text: TROUBLE[trouble], trouble };
-    return { healthy: true, text: `ok, ${status.listeners.length} listeners open, the database takes writes` };
+    return {
+      healthy: true,
+      text: `ok: listening on ${status.listeners.map((listener) => listener.name).join(", ")}; the database takes writes`,
+    };
   },
 
   status(_request, io) {

@@ -156,7 +156,7 @@ describe("handlers", () => {
   });
 
   test.each<[string, (io: FakeIo) => void, boolean, RegExp]>([
-    ["all is well", () => {}, true, /^ok, 1 listeners open/],
+    ["all is well", () => {}, true, /^ok: listening on smtp/],
     ["draining", (fake) => (fake.relay = { ...RUNNING, draining: true }), false, /stopping/],
     [
       "a listener that could not open",

@@ -49,7 +49,7 @@ describe("exit codes and streams", () => {
     ["a user who is not there", ["user", "rm", "nobody"], 1, /^$/, /no user "nobody"/],
     ["reload", ["reload"], 0, /^Changed: tls\.floor\n$/, /^$/],
     ["status", ["status"], 0, /process 4711[\s\S]*smtp +127\.0\.0\.1:2525/, /^$/],
-    ["healthcheck", ["healthcheck"], 0, /^ok, 1 listeners open.*\n$/, /^$/],
+    ["healthcheck", ["healthcheck"], 0, /^ok: listening on smtp.*\n$/, /^$/],
     ["a sender that is no address", ["send", "--from", "me", "--to", "a@example.org"], 64, /^$/, /--from "me"/],
     [
       "a file that is not there",
