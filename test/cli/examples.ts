@@ -63,7 +63,7 @@ export const logExamples: readonly string[] = [accepted, deferred, sent].map((ev
 export const startExample = renderStart({
   kind: "started",
   version: "0.1.0",
-  dataFolder: "/home/you/postern/data",
+  dataFolder: "/srv/postern/data",
   listeners: [
     { name: "smtp", address: "127.0.0.1", port: 2525, tls: "starttls" },
     { name: "submission", address: "127.0.0.1", port: 2587, tls: "starttls" },
