@@ -22,7 +22,7 @@ export type TransmissionType = "SMTP" | "ESMTP" | "ESMTPS" | "ESMTPA" | "ESMTPSA
 
 export function transmissionType(session: { esmtp: boolean; tls: boolean; login: boolean; utf8: boolean }): TransmissionType {
   // HELO behind TLS has no name of its own; only an extended client can have got there.
-  const suffix = `${session.tls ? "S" : ""}${session.login ? "A" : ""}` as "" | "S" | "A" | "SA";
+  const suffix: "" | "S" | "A" | "SA" = `${session.tls ? "S" : ""}${session.login ? "A" : ""}`;
   if (session.utf8) return `UTF8SMTP${suffix}`;
   return session.esmtp || suffix !== "" ? `ESMTP${suffix}` : "SMTP";
 }

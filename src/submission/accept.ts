@@ -105,10 +105,13 @@ export function judgeRecipient(recipient: EmailAddress, rules: AcceptRules, isPo
   const domain = domainOf(recipient);
   if (isPostmaster) return undefined;
   if (rules.recipientDomains.text.length > 0) {
-    return isListed(domain, rules.recipientDomains) ? undefined : `554 5.7.1 recipient domain ${domain} is outside ALLOWED_RECIPIENT_DOMAINS. [relay/recipients]`;
+    return isListed(domain, rules.recipientDomains)
+      ? undefined
+      : `554 5.7.1 recipient domain ${domain} is outside ALLOWED_RECIPIENT_DOMAINS. [relay/recipients]`;
   }
   // RFC 6409 §4.2: nobody but this machine could know where `root@localhost` is.
-  if (!domain.startsWith("[") && !domain.includes(".")) return `550 5.1.2 recipient domain ${domain} is not fully qualified. [relay/unqualified]`;
+  if (!domain.startsWith("[") && !domain.includes("."))
+    return `550 5.1.2 recipient domain ${domain} is not fully qualified. [relay/unqualified]`;
   return undefined;
 }
 

@@ -9,8 +9,7 @@ import { cleanText } from "../mail/reply.ts";
 
 export type AuthVerdict =
   /** Without `user` where any name and password will do. */
-  | { readonly kind: "success"; readonly user?: KnownUser }
-  | { readonly kind: "failure"; readonly reply: string; readonly close?: string };
+  { readonly kind: "success"; readonly user?: KnownUser } | { readonly kind: "failure"; readonly reply: string; readonly close?: string };
 
 export interface AuthContext {
   readonly desk: Desk;
@@ -152,7 +151,10 @@ export class AuthDialogue {
           : undefined;
     const tell = () => {
       this.#cancelDelay = undefined;
-      this.#context.verdict({ kind: "failure", reply: "535 5.7.8 wrong user name or password", ...(close !== undefined && { close }) }, done);
+      this.#context.verdict(
+        { kind: "failure", reply: "535 5.7.8 wrong user name or password", ...(close !== undefined && { close }) },
+        done,
+      );
     };
     const wait = failureDelay - (desk.clock.monotonic() - started);
     if (wait > 0) this.#cancelDelay = desk.clock.after(wait, tell);

@@ -25,13 +25,22 @@ const CIPHERS = "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128
 const NO_RENEGOTIATION = 0x4000_0000;
 
 /** Throws an Error fit for the operator; `now` in ms. */
-export async function readCertificate(files: CertificateFiles, readFile: (path: string) => Promise<Buffer>, now: number): Promise<ServerCertificate> {
+export async function readCertificate(
+  files: CertificateFiles,
+  readFile: (path: string) => Promise<Buffer>,
+  now: number,
+): Promise<ServerCertificate> {
   const [certificate, key] = await Promise.all([
     readOne("submission.certificateFile", files.certificateFile, readFile),
     readOne("submission.keyFile", files.keyFile, readFile),
   ]);
-  const leaf = attempt(`submission.certificateFile: ${files.certificateFile} holds no PEM certificate`, () => new X509Certificate(certificate));
-  const privateKey = attempt(`submission.keyFile: ${files.keyFile} holds no PEM private key that can be read without a passphrase`, () => createPrivateKey(key));
+  const leaf = attempt(
+    `submission.certificateFile: ${files.certificateFile} holds no PEM certificate`,
+    () => new X509Certificate(certificate),
+  );
+  const privateKey = attempt(`submission.keyFile: ${files.keyFile} holds no PEM private key that can be read without a passphrase`, () =>
+    createPrivateKey(key),
+  );
   if (!leaf.checkPrivateKey(privateKey)) {
     throw new Error(`submission.keyFile: ${files.keyFile} is not the key of the certificate in ${files.certificateFile}`);
   }
@@ -39,7 +48,9 @@ export async function readCertificate(files: CertificateFiles, readFile: (path: 
     throw new Error(`submission.certificateFile: the certificate in ${files.certificateFile} ended ${leaf.validToDate.toISOString()}`);
   }
   if (now < leaf.validFromDate.getTime()) {
-    throw new Error(`submission.certificateFile: the certificate in ${files.certificateFile} is not valid before ${leaf.validFromDate.toISOString()}; is the clock right?`);
+    throw new Error(
+      `submission.certificateFile: the certificate in ${files.certificateFile} is not valid before ${leaf.validFromDate.toISOString()}; is the clock right?`,
+    );
   }
   const context = attempt(`submission.certificateFile: TLS cannot use ${files.certificateFile}`, () =>
     createSecureContext({
@@ -86,5 +97,8 @@ function namesOf(leaf: X509Certificate): string[] {
 /** A certificate without our name works for clients that are told another one; worth a word at start. */
 export function namesHost(certificate: ServerCertificate, host: string): boolean {
   const name = host.toLowerCase();
-  return certificate.names.some((pattern) => pattern.toLowerCase() === name || (pattern.startsWith("*.") && pattern.slice(1).toLowerCase() === name.slice(name.indexOf("."))));
+  return certificate.names.some(
+    (pattern) =>
+      pattern.toLowerCase() === name || (pattern.startsWith("*.") && pattern.slice(1).toLowerCase() === name.slice(name.indexOf("."))),
+  );
 }

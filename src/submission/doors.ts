@@ -47,12 +47,17 @@ export class Doors {
 
   admit(who: string): Admission | Rejection {
     const already = this.#perAddress.get(who) ?? 0;
-    if (this.#inside >= this.#limits.connections) return { admitted: false, reason: "connections", detail: `${this.#inside} clients are connected` };
+    if (this.#inside >= this.#limits.connections)
+      return { admitted: false, reason: "connections", detail: `${this.#inside} clients are connected` };
     if (already >= this.#limits.connectionsPerAddress) {
       return { admitted: false, reason: "connections-per-address", detail: `${already} connections from this address` };
     }
     if (!this.#rate.take(who)) {
-      return { admitted: false, reason: "connection-rate", detail: `more than ${this.#limits.connectionsPerMinutePerAddress} connections a minute` };
+      return {
+        admitted: false,
+        reason: "connection-rate",
+        detail: `more than ${this.#limits.connectionsPerMinutePerAddress} connections a minute`,
+      };
     }
     this.#inside += 1;
     this.#perAddress.set(who, already + 1);

@@ -25,7 +25,12 @@ export class GuardedConnection extends SMTPConnection implements Wire {
   /** On top of the raw socket while a handshake runs; ending the one below first would pull the ground from under it. */
   #handshakeSocket: Socket | undefined;
 
-  constructor(server: GuardedServer, socket: Socket, options: SMTPConnectionOptions | null, context: { desk: Desk; peer: Peer; release: () => void }) {
+  constructor(
+    server: GuardedServer,
+    socket: Socket,
+    options: SMTPConnectionOptions | null,
+    context: { desk: Desk; peer: Peer; release: () => void },
+  ) {
     super(server, socket, options);
     this.#desk = context.desk;
     this.#peer = context.peer;
@@ -166,7 +171,13 @@ export class GuardedConnection extends SMTPConnection implements Wire {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     const { listener, address } = this.#peer;
-    this.#desk.emit({ kind: "client-refused", listener: listener.name, client: address, reason: "tls-handshake", detail: detail.slice(0, 200) });
+    this.#desk.emit({
+      kind: "client-refused",
+      listener: listener.name,
+      client: address,
+      reason: "tls-handshake",
+      detail: detail.slice(0, 200),
+    });
   }
 
   /** Our own deadlines are session.ts's; the library's would count time that we ourselves take. */

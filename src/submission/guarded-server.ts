@@ -98,7 +98,9 @@ export class GuardedServer extends SMTPServer {
   }
 
   get sessions(): Session[] {
-    return [...this.connections].flatMap((connection) => (connection instanceof GuardedConnection && connection.dialogue !== undefined ? [connection.dialogue] : []));
+    return [...this.connections].flatMap((connection) =>
+      connection instanceof GuardedConnection && connection.dialogue !== undefined ? [connection.dialogue] : [],
+    );
   }
 
   /** Ends what is left without another word. */
@@ -115,11 +117,25 @@ export class GuardedServer extends SMTPServer {
     const peer: Peer = { listener: this.#listener, address, who: trusted ? address : subscriberOf(address) };
     // Behind one trusted address there may be many; only their logins are refused, one by one.
     if (!trusted && this.#desk.logins.isBanned(peer.who)) {
-      return this.#turnAway(socket, handshake, peer, "banned", "too many failed logins", "421 4.7.0 too many failed logins from your address, come back later");
+      return this.#turnAway(
+        socket,
+        handshake,
+        peer,
+        "banned",
+        "too many failed logins",
+        "421 4.7.0 too many failed logins from your address, come back later",
+      );
     }
     const admission = this.#desk.doors.admit(peer.who);
     if (!admission.admitted) {
-      return this.#turnAway(socket, handshake, peer, admission.reason, admission.detail, `421 4.3.2 too many connections, try again in a moment`);
+      return this.#turnAway(
+        socket,
+        handshake,
+        peer,
+        admission.reason,
+        admission.detail,
+        `421 4.3.2 too many connections, try again in a moment`,
+      );
     }
     const entrant: Entrant = { peer, release: () => admission.release() };
     this.#entrants.set(socket, entrant);

@@ -108,7 +108,9 @@ async function findCertificate(settings: SubmissionSettings, io: SubmissionIo): 
 function certificateFiles({ certificateFile, keyFile }: SubmissionSettings): CertificateFiles | undefined {
   if (certificateFile !== undefined && keyFile !== undefined) return { certificateFile, keyFile };
   if (certificateFile === undefined && keyFile === undefined) return undefined;
-  throw new Error(`submission.${certificateFile === undefined ? "certificateFile" : "keyFile"}: a certificate and its key come together; one is missing`);
+  throw new Error(
+    `submission.${certificateFile === undefined ? "certificateFile" : "keyFile"}: a certificate and its key come together; one is missing`,
+  );
 }
 
 class SubmissionStage implements Submission {
@@ -148,7 +150,10 @@ class SubmissionStage implements Submission {
   async #openOne(listener: ListenerSettings): Promise<void> {
     const needsCertificate = listener.tls === "implicit" || listener.tls === "require";
     if (needsCertificate && this.#desk.certificate === undefined) {
-      this.#notice("warn", `listener ${listener.name} (port ${listener.port}) is not opened: tls ${listener.tls} needs submission.certificateFile and keyFile`);
+      this.#notice(
+        "warn",
+        `listener ${listener.name} (port ${listener.port}) is not opened: tls ${listener.tls} needs submission.certificateFile and keyFile`,
+      );
       return;
     }
     const server = new GuardedServer(this.#desk, listener);
@@ -165,7 +170,10 @@ class SubmissionStage implements Submission {
       this.#notice("warn", "submission.senderDomains is empty: other machines may send as anybody");
     }
     if (certificate !== undefined && !namesHost(certificate, mailname)) {
-      this.#notice("warn", `the submission certificate is for ${certificate.names.join(", ") || "no host name"}, not for ${mailname}: clients that verify it must be told one of its names`);
+      this.#notice(
+        "warn",
+        `the submission certificate is for ${certificate.names.join(", ") || "no host name"}, not for ${mailname}: clients that verify it must be told one of its names`,
+      );
     }
   }
 
@@ -266,9 +274,20 @@ class SubmissionStage implements Submission {
 
 function changedNames(before: SubmissionSettings, after: SubmissionSettings, oldRules: Rules, newRules: Rules): string[] {
   const names: string[] = [];
-  const keys = ["senderDomains", "allowAnySenderDomain", "recipientDomains", "bareLineEnds", "checkFromHeader", "postmaster", "hideClient", "limits", "login"] as const;
+  const keys = [
+    "senderDomains",
+    "allowAnySenderDomain",
+    "recipientDomains",
+    "bareLineEnds",
+    "checkFromHeader",
+    "postmaster",
+    "hideClient",
+    "limits",
+    "login",
+  ] as const;
   for (const key of keys) if (JSON.stringify(before[key]) !== JSON.stringify(after[key])) names.push(`submission.${key}`);
   const described = (rules: Rules) => rules.networks.described.join();
-  if (JSON.stringify(before.networks) !== JSON.stringify(after.networks) || described(oldRules) !== described(newRules)) names.push("submission.networks");
+  if (JSON.stringify(before.networks) !== JSON.stringify(after.networks) || described(oldRules) !== described(newRules))
+    names.push("submission.networks");
   return names;
 }

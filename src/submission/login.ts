@@ -63,7 +63,8 @@ export class Logins {
       if (users.has(name)) throw new Error(`users: ${name} is there twice`);
       let passwordHash = password;
       if (!isPasswordHash(password)) {
-        if (password.startsWith("scrypt$")) throw new Error(`users: the password of ${name} looks like a hash and is none; use postern user hash`);
+        if (password.startsWith("scrypt$"))
+          throw new Error(`users: the password of ${name} looks like a hash and is none; use postern user hash`);
         const memo = this.#mac(`${name}\0${password}`);
         passwordHash = this.#configuredHashes.get(memo) ?? (await hashPassword(password));
         hashes.set(memo, passwordHash);
@@ -113,7 +114,8 @@ export class Logins {
     }
     const user = this.find(name);
     const memo = user === undefined ? undefined : this.#mac(`${name}\0${user.passwordHash}\0${password}`);
-    if (user !== undefined && memo !== undefined && (this.#remembered.get(memo) ?? 0) > this.#clock.monotonic()) return { kind: "known", user };
+    if (user !== undefined && memo !== undefined && (this.#remembered.get(memo) ?? 0) > this.#clock.monotonic())
+      return { kind: "known", user };
     if (this.#waiting.length >= WAITING) return { kind: "unavailable" };
     await this.#takeTurn();
     let right: boolean;
@@ -143,7 +145,6 @@ export class Logins {
     const record = this.#failures.get(who);
     return record !== undefined && record.bannedUntil > this.#clock.monotonic();
   }
-
 
   #mac(text: string): string {
     return createHmac("sha256", this.#secret).update(text).digest("base64");

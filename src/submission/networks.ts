@@ -39,7 +39,10 @@ export function plainAddress(remote: string | undefined): string {
 /** The unit that limits count by: an IPv6 subscriber has a whole /64, so single addresses there mean nothing. */
 export function subscriberOf(address: string): string {
   if (!isIPv6(address)) return address;
-  return `${ipaddr.IPv6.parse(address).parts.slice(0, 4).map((part) => part.toString(16)).join(":")}::/64`;
+  return `${ipaddr.IPv6.parse(address)
+    .parts.slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(":")}::/64`;
 }
 
 export function parseNetworks(entries: readonly string[], surroundings: Surroundings): Parsed<Networks> {
@@ -87,7 +90,8 @@ function parseNetwork(text: string): Parsed<Subnet> {
   const address = plainAddress(match?.[1]);
   const width = isIPv4(address) ? 32 : isIPv6(address) ? 128 : 0;
   const prefix = match?.[2] === undefined ? width : Number(match[2]);
-  if (width === 0 || prefix > width) return bad(`not a network: ${JSON.stringify(text)} (expected auto, an address, or a network like 10.0.0.0/8)`);
+  if (width === 0 || prefix > width)
+    return bad(`not a network: ${JSON.stringify(text)} (expected auto, an address, or a network like 10.0.0.0/8)`);
   return good({ network: address, prefix });
 }
 

@@ -30,7 +30,10 @@ export function isPasswordHash(text: string): boolean {
   return parsePasswordHash(text) !== undefined;
 }
 
-function derive(password: string, { cost, salt, hash }: { cost: PasswordHash["cost"]; salt: Buffer; hash: { length: number } }): Promise<Buffer> {
+function derive(
+  password: string,
+  { cost, salt, hash }: { cost: PasswordHash["cost"]; salt: Buffer; hash: { length: number } },
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const maxmem = 128 * cost.N * cost.r + 128 * cost.r * cost.p + 2 ** 20;
     scrypt(password, salt, hash.length, { ...cost, maxmem }, (error, derived) => (error === null ? resolve(derived) : reject(error)));

@@ -151,7 +151,8 @@ export class Reception implements DataSink {
     if (field === undefined) return "554 5.6.0 the message has no From field, which this relay checks. [relay/from]";
     if (second !== undefined) return "554 5.6.0 the message has two From fields. [relay/from]";
     const mailboxes = readMailboxes(fieldText(block, field));
-    if (mailboxes === undefined || mailboxes.length === 0) return "554 5.6.0 the From field cannot be read as a list of addresses. [relay/from]";
+    if (mailboxes === undefined || mailboxes.length === 0)
+      return "554 5.6.0 the From field cannot be read as a list of addresses. [relay/from]";
     for (const mailbox of mailboxes) {
       const address = parseAddress(mailbox);
       if (!address.ok) return "554 5.6.0 the From field has an address that cannot be read. [relay/from]";

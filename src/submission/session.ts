@@ -125,7 +125,10 @@ export class Session {
     if (this.#closed) return done();
     this.#lastHeard = this.#desk.clock.monotonic();
     if (this.#auth.waitsForResponse && flaw === "too-long") return this.#auth.tooLong(done);
-    this.#malformed(flaw === "too-long" ? "500 5.5.2 the command line is too long" : "500 5.5.2 bare LF: command lines end with CRLF", done);
+    this.#malformed(
+      flaw === "too-long" ? "500 5.5.2 the command line is too long" : "500 5.5.2 bare LF: command lines end with CRLF",
+      done,
+    );
   }
 
   /** The handshake is done: everything said in the clear is forgotten (RFC 3207 §4.2). */
@@ -217,7 +220,10 @@ export class Session {
           this.#farewell("421 4.7.0 this is no web server");
           return done();
         }
-        return this.#malformed(KNOWN_BUT_NOT_SERVED.has(verb) ? "502 5.5.1 command not served here" : "500 5.5.2 command not recognized", done);
+        return this.#malformed(
+          KNOWN_BUT_NOT_SERVED.has(verb) ? "502 5.5.1 command not served here" : "500 5.5.2 command not recognized",
+          done,
+        );
     }
   }
 
@@ -231,7 +237,13 @@ export class Session {
     this.#esmtp = verb === "EHLO";
     this.#transaction = undefined;
     const { mailname } = this.#desk;
-    this.#wire.write(verb === "HELO" ? `250 ${mailname}` : `250-${mailname}\r\n${this.#keywords().map((keyword, at, all) => `250${at === all.length - 1 ? " " : "-"}${keyword}`).join("\r\n")}`);
+    this.#wire.write(
+      verb === "HELO"
+        ? `250 ${mailname}`
+        : `250-${mailname}\r\n${this.#keywords()
+            .map((keyword, at, all) => `250${at === all.length - 1 ? " " : "-"}${keyword}`)
+            .join("\r\n")}`,
+    );
     if (this.#draining) this.#shutDown();
   }
 
@@ -306,7 +318,9 @@ export class Session {
     if (!this.#esmtp) return "503 5.5.1 say EHLO first";
     if (this.#canLogIn()) return undefined;
     if (this.#tls === undefined && this.#desk.certificate !== undefined) return "538 5.7.11 login needs TLS: say STARTTLS first";
-    return this.#tls === undefined ? "502 5.5.1 no login without TLS, and this relay has no certificate" : "502 5.5.1 no login here: this relay has no users";
+    return this.#tls === undefined
+      ? "502 5.5.1 no login without TLS, and this relay has no certificate"
+      : "502 5.5.1 no login here: this relay has no users";
   }
 
   #authVerdict(verdict: AuthVerdict, done: () => void): void {
@@ -375,7 +389,8 @@ export class Session {
     }
     const isPostmaster = parsed.recipient === "postmaster";
     const address = parsed.recipient === "postmaster" ? rules.postmaster : parsed.recipient;
-    if (address === undefined) return this.#refuse("RCPT", argument, "550 5.1.1 this relay has no postmaster: submission.postmaster is not set");
+    if (address === undefined)
+      return this.#refuse("RCPT", argument, "550 5.1.1 this relay has no postmaster: submission.postmaster is not set");
     const unwelcome = judgeRecipient(address, rules.accept, isPostmaster);
     if (unwelcome !== undefined) return this.#refuse("RCPT", argument, unwelcome);
     const { recipients } = transaction;
@@ -412,7 +427,12 @@ export class Session {
         origin: this.#origin(),
         ehloName: this.#ehloName ?? "",
         clientAddress: this.#peer.address,
-        protocol: transmissionType({ esmtp: this.#esmtp, tls: this.#tls !== undefined, login: this.#user !== undefined, utf8: mail.smtpUtf8 }),
+        protocol: transmissionType({
+          esmtp: this.#esmtp,
+          tls: this.#tls !== undefined,
+          login: this.#user !== undefined,
+          utf8: mail.smtpUtf8,
+        }),
         trusted: client.trusted || client.loggedIn,
         judgeSender: (address: ReversePath) => judgeSender(client, address, rules.accept),
         ...(mail.returnContent !== undefined && { returnContent: mail.returnContent }),
@@ -550,6 +570,7 @@ export class Session {
     if (this.#busy) return;
     if (now - this.#lastHeard >= idle) return this.#farewell("421 4.4.2 you said nothing for too long");
     // A transaction may end first, but not by lasting for ever.
-    if (now - this.#started >= session + (this.#transaction === undefined ? 0 : idle)) this.#farewell("421 4.4.2 this session has lasted too long");
+    if (now - this.#started >= session + (this.#transaction === undefined ? 0 : idle))
+      this.#farewell("421 4.4.2 this session has lasted too long");
   }
 }

@@ -10,7 +10,12 @@ import type { BodyWriter } from "../queue/store.ts";
 import { LineCheck, mendLineEnds } from "./lines.ts";
 
 export interface SpoolOptions {
-  readonly limits: { readonly messageSize: number; readonly headerSize: number; readonly headerFields: number; readonly receivedFields: number };
+  readonly limits: {
+    readonly messageSize: number;
+    readonly headerSize: number;
+    readonly headerFields: number;
+    readonly receivedFields: number;
+  };
   /** A bare LF becomes CRLF and a bare CR a blank; else both are refused. */
   readonly mendLineEnds: boolean;
   newBody(): BodyWriter;

@@ -9,5 +9,7 @@ export function troubleReply(trouble: StorageTrouble, minimumFree: number | unde
 }
 
 export function storageReply(error: unknown, minimumFree: number | undefined): string {
-  return error instanceof StorageFull ? troubleReply("full", minimumFree) : "451 4.3.0 the queue could not take the message, try again later. [relay/storage]";
+  return error instanceof StorageFull
+    ? troubleReply("full", minimumFree)
+    : "451 4.3.0 the queue could not take the message, try again later. [relay/storage]";
 }

@@ -38,9 +38,12 @@ describe("a header is scanned", () => {
       expect(rest + header.toString("latin1", from)).toBe(left);
     });
 
-  test.each([["Hello world"], [" folded first"], [": no name"], ["From a@b.test Tue Sep  1 08:00:00 2026"]])("%j is no field to begin with", (line) => {
-    expect(scanHeader(block(line, "To: x@y.test")).startsWithField).toBe(false);
-  });
+  test.each([["Hello world"], [" folded first"], [": no name"], ["From a@b.test Tue Sep  1 08:00:00 2026"]])(
+    "%j is no field to begin with",
+    (line) => {
+      expect(scanHeader(block(line, "To: x@y.test")).startsWithField).toBe(false);
+    },
+  );
 
   test("field text is unfolded", () => {
     const header = block("Subject: one", "\ttwo");
@@ -74,5 +77,6 @@ describe("mailboxes of From", () => {
     ['"unfinished <a@b.test>', undefined],
     ["<a@b.test", undefined],
   ];
-  for (const [text, addresses] of cases) test(`${JSON.stringify(text)} names ${JSON.stringify(addresses)}`, () => expect(readMailboxes(text)).toEqual(addresses));
+  for (const [text, addresses] of cases)
+    test(`${JSON.stringify(text)} names ${JSON.stringify(addresses)}`, () => expect(readMailboxes(text)).toEqual(addresses));
 });

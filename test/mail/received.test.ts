@@ -27,7 +27,8 @@ describe("Received", () => {
     expect(formatReceived({ ...facts, recipient: "bob@example.test" })).toMatch(ABNF);
   });
 
-  test("leaves out a recipient that would need SMTPUTF8", () => expect(formatReceived({ ...facts, recipient: "jürgen@example.test" })).not.toContain("for"));
+  test("leaves out a recipient that would need SMTPUTF8", () =>
+    expect(formatReceived({ ...facts, recipient: "jürgen@example.test" })).not.toContain("for"));
 
   test("writes IPv6 as RFC 5321 §4.1.3 has it", () => {
     const text = formatReceived({ ...facts, clientAddress: "2001:db8::7", ehloName: "[IPv6:2001:db8::7]" });
@@ -53,7 +54,8 @@ test.each([
   [{ esmtp: true, tls: true, login: true, utf8: true }, "UTF8SMTPSA"],
 ])("%j is %s", (session, type) => expect(transmissionType(session)).toBe(type));
 
-test("dates have a numeric zone and a four-digit year", () => expect(formatDate(Date.UTC(2027, 0, 3))).toBe("Sun, 03 Jan 2027 00:00:00 +0000"));
+test("dates have a numeric zone and a four-digit year", () =>
+  expect(formatDate(Date.UTC(2027, 0, 3))).toBe("Sun, 03 Jan 2027 00:00:00 +0000"));
 
 test("a Message-ID has our name and differs with chance", () => {
   expect(formatMessageId("0KF3V7Q2M9", "relay.test", () => 0)).toBe("<0KF3V7Q2M9.0000000@relay.test>");

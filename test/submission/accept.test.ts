@@ -1,6 +1,14 @@
 import { describe, expect, test } from "vitest";
 import type { EmailAddress } from "../../src/mail/address.ts";
-import { type AcceptRules, type ClientFacts, judgeClient, judgeRecipient, judgeSender, parseDomainList, parseSendAs } from "../../src/submission/accept.ts";
+import {
+  type AcceptRules,
+  type ClientFacts,
+  judgeClient,
+  judgeRecipient,
+  judgeSender,
+  parseDomainList,
+  parseSendAs,
+} from "../../src/submission/accept.ts";
 
 function domains(...entries: string[]) {
   const list = parseDomainList(entries);
@@ -16,8 +24,15 @@ const address = (text: string) => text as EmailAddress;
 const stranger: ClientFacts = { address: "203.0.113.9", trusted: false, gateway: false, loggedIn: false };
 const neighbour: ClientFacts = { address: "172.20.0.4", trusted: true, gateway: false, loggedIn: false };
 const gateway: ClientFacts = { address: "172.20.0.1", trusted: false, gateway: true, loggedIn: false };
-const user = (...maySendAs: string[]): ClientFacts => ({ ...stranger, loggedIn: true, user: { name: "alice", maySendAs: sendAs(...maySendAs) } });
-const rules = (senders: string[], recipients: string[] = []): AcceptRules => ({ senderDomains: domains(...senders), recipientDomains: domains(...recipients) });
+const user = (...maySendAs: string[]): ClientFacts => ({
+  ...stranger,
+  loggedIn: true,
+  user: { name: "alice", maySendAs: sendAs(...maySendAs) },
+});
+const rules = (senders: string[], recipients: string[] = []): AcceptRules => ({
+  senderDomains: domains(...senders),
+  recipientDomains: domains(...recipients),
+});
 
 describe("who may start", () => {
   const open = { name: "smtp", loginRequired: false };
@@ -27,7 +42,12 @@ describe("who may start", () => {
     ["a user", user(), open, undefined],
     ["a user where login is asked", user(), closed, undefined],
     ["a stranger", stranger, open, "530 5.7.0 login needed: 203.0.113.9 is not in MYNETWORKS. [relay/auth]"],
-    ["a neighbour where login is asked", neighbour, closed, "530 5.7.0 login needed: listener submission takes no mail without it. [relay/auth]"],
+    [
+      "a neighbour where login is asked",
+      neighbour,
+      closed,
+      "530 5.7.0 login needed: listener submission takes no mail without it. [relay/auth]",
+    ],
     [
       "the gateway",
       gateway,
@@ -35,7 +55,9 @@ describe("who may start", () => {
       "550 5.7.1 172.20.0.1 is this network's gateway, where published ports arrive from, so it may not relay without login. Use SMTP_USERS, or add it to MYNETWORKS. [relay/gateway]",
     ],
     ["the gateway, logged in", { ...gateway, loggedIn: true }, open, undefined],
-  ] as [string, ClientFacts, typeof open, string | undefined][])("%s", (_name, client, listener, reply) => expect(judgeClient(client, listener)).toBe(reply));
+  ] as [string, ClientFacts, typeof open, string | undefined][])("%s", (_name, client, listener, reply) =>
+    expect(judgeClient(client, listener)).toBe(reply),
+  );
 });
 
 describe("senders", () => {
@@ -70,7 +92,9 @@ describe("senders", () => {
     expect(judgeSender(neighbour, address("a@other.test"), rules(["a.test", "b.test", "c.test", "d.test"]))).toBe(
       "550 5.7.1 sender domain other.test is not in ALLOWED_SENDER_DOMAINS (a.test, b.test, c.test and 1 more). Add it. [relay/sender]",
     );
-    expect(judgeSender(user("alice@x.test"), address("bob@x.test"), rules([]))).toBe("550 5.7.1 user alice may not send as bob@x.test, only as alice@x.test. [relay/user-sender]");
+    expect(judgeSender(user("alice@x.test"), address("bob@x.test"), rules([]))).toBe(
+      "550 5.7.1 user alice may not send as bob@x.test, only as alice@x.test. [relay/user-sender]",
+    );
   });
 });
 
@@ -84,11 +108,19 @@ describe("recipients", () => {
     ["b@[192.0.2.1]", [], undefined],
     ["root@localhost", [], "550 5.1.2 recipient domain localhost is not fully qualified. [relay/unqualified]"],
     ["root@mailbox", ["mailbox"], undefined],
-  ] as [string, string[], string | undefined][])("%s with fence %j", (recipient, fence, reply) => expect(judgeRecipient(address(recipient), rules([], fence), false)).toBe(reply));
+  ] as [string, string[], string | undefined][])("%s with fence %j", (recipient, fence, reply) =>
+    expect(judgeRecipient(address(recipient), rules([], fence), false)).toBe(reply),
+  );
 
-  test("the postmaster is always reached", () => expect(judgeRecipient(address("postmaster@localhost"), rules([], ["example.com"]), true)).toBeUndefined());
+  test("the postmaster is always reached", () =>
+    expect(judgeRecipient(address("postmaster@localhost"), rules([], ["example.com"]), true)).toBeUndefined());
 });
 
-test.each([[["not a domain"]], [[".."]], [["*.example.com"]]])("domain list %j is refused", (entries) => expect(parseDomainList(entries).ok).toBe(false));
-test.each([[["alice"]], [["@"]], [["a@b c"]], [["@.."]]])("send-as %j is refused", (entries) => expect(parseSendAs(entries).ok).toBe(false));
-test("lists take names beyond ASCII", () => expect(judgeSender(neighbour, address("a@xn--bcher-kva.test"), rules(["bücher.test"]))).toBeUndefined());
+test.each([[["not a domain"]], [[".."]], [["*.example.com"]]])("domain list %j is refused", (entries) =>
+  expect(parseDomainList(entries).ok).toBe(false),
+);
+test.each([[["alice"]], [["@"]], [["a@b c"]], [["@.."]]])("send-as %j is refused", (entries) =>
+  expect(parseSendAs(entries).ok).toBe(false),
+);
+test("lists take names beyond ASCII", () =>
+  expect(judgeSender(neighbour, address("a@xn--bcher-kva.test"), rules(["bücher.test"]))).toBeUndefined());

@@ -17,7 +17,16 @@ describe("greeting and EHLO", () => {
   test("every keyword that is served, by state", async () => {
     await using client = await RawClient.greeted({ port: world.port() }, "");
     client.send("EHLO client.test\r\n");
-    expect((await client.reply()).lines).toEqual(["relay.test", "SIZE 1048576", "8BITMIME", "PIPELINING", "DSN", "SMTPUTF8", "STARTTLS", "ENHANCEDSTATUSCODES"]);
+    expect((await client.reply()).lines).toEqual([
+      "relay.test",
+      "SIZE 1048576",
+      "8BITMIME",
+      "PIPELINING",
+      "DSN",
+      "SMTPUTF8",
+      "STARTTLS",
+      "ENHANCEDSTATUSCODES",
+    ]);
   });
 
   test.each([
@@ -35,12 +44,15 @@ describe("greeting and EHLO", () => {
     expect(await client.command(line)).toMatch(new RegExp(`^${code}`));
   });
 
-  test.each([["EHLO two words"], ["EHLO \xfc\xe9"], ["EHLO a;b|c"], ["EHLO user@host"]])("a trusted client may call itself %j, a stranger may not", async (line) => {
-    await using friend = await RawClient.greeted({ port: world.port() }, "");
-    expect(await friend.command(line)).toMatch(/^250/);
-    await using stranger = await RawClient.greeted({ port: world.port(), from: "127.0.0.2" }, "");
-    expect(await stranger.command(line)).toMatch(/^501/);
-  });
+  test.each([["EHLO two words"], ["EHLO \xfc\xe9"], ["EHLO a;b|c"], ["EHLO user@host"]])(
+    "a trusted client may call itself %j, a stranger may not",
+    async (line) => {
+      await using friend = await RawClient.greeted({ port: world.port() }, "");
+      expect(await friend.command(line)).toMatch(/^250/);
+      await using stranger = await RawClient.greeted({ port: world.port(), from: "127.0.0.2" }, "");
+      expect(await stranger.command(line)).toMatch(/^501/);
+    },
+  );
 
   test("a trusted client is greeted before a stranger who came first", async () => {
     const stranger = await RawClient.open({ port: world.port(), from: "127.0.0.2" });
@@ -141,10 +153,17 @@ describe("commands", () => {
 
   test("commands in any case, local parts in theirs", async () => {
     await using client = await world.client();
-    expect(await client.pipeline("mail from:<A@x.test>", "Rcpt To:<BOB@Example.Test>", "data")).toEqual(["250 2.1.0 Ok", "250 2.1.5 Ok", expect.stringMatching(/^354/)]);
+    expect(await client.pipeline("mail from:<A@x.test>", "Rcpt To:<BOB@Example.Test>", "data")).toEqual([
+      "250 2.1.0 Ok",
+      "250 2.1.5 Ok",
+      expect.stringMatching(/^354/),
+    ]);
     client.send(`${MESSAGE}\r\n.\r\n`);
     await client.reply();
-    expect(world.store.last.message).toMatchObject({ sender: "A@x.test", recipients: [{ address: "BOB@example.test", nextHop: "example.test" }] });
+    expect(world.store.last.message).toMatchObject({
+      sender: "A@x.test",
+      recipients: [{ address: "BOB@example.test", nextHop: "example.test" }],
+    });
   });
 
   test("QUIT gives 221 and closes; nothing behind it runs", async () => {
@@ -171,7 +190,9 @@ describe("pipelining", () => {
     const replies = await client.replies(4 * 50 + 2);
     expect(replies.filter((reply) => reply.startsWith("250 2.0.0 Ok: queued as "))).toHaveLength(50);
     expect(replies.slice(-2)).toEqual(["250 2.0.0 Ok", "221 2.0.0 Bye"]);
-    expect(world.store.kept.slice(before).map(({ message }) => message.sender)).toEqual(Array.from({ length: 50 }, (_, n) => `a${n}@b.test`));
+    expect(world.store.kept.slice(before).map(({ message }) => message.sender)).toEqual(
+      Array.from({ length: 50 }, (_, n) => `a${n}@b.test`),
+    );
   });
 
   test("replies to one segment come in one write", async () => {
@@ -192,8 +213,32 @@ describe("pipelining", () => {
 
 test("every reply but greeting and EHLO has an enhanced status of its class, the same on every line", async () => {
   await using client = await world.client();
-  const lines = ["NOOP", "HELP", "VRFY a", "EXPN a", "FOO", "BDAT 1", "RCPT TO:<b@c.test>", "DATA", "AUTH PLAIN", "AUTH FOO", "MAIL FROM:<a@b.test> X=1", "MAIL FROM:a", "MAIL FROM:<a@b.test> SIZE=9999999"];
-  await client.pipeline(...lines, "MAIL FROM:<a@b.test>", "MAIL FROM:<a@b.test>", "DATA", "RCPT TO:<>", "RCPT TO:<b>", "RCPT TO:<b@c.test>", "RSET", "STARTTLS x");
+  const lines = [
+    "NOOP",
+    "HELP",
+    "VRFY a",
+    "EXPN a",
+    "FOO",
+    "BDAT 1",
+    "RCPT TO:<b@c.test>",
+    "DATA",
+    "AUTH PLAIN",
+    "AUTH FOO",
+    "MAIL FROM:<a@b.test> X=1",
+    "MAIL FROM:a",
+    "MAIL FROM:<a@b.test> SIZE=9999999",
+  ];
+  await client.pipeline(
+    ...lines,
+    "MAIL FROM:<a@b.test>",
+    "MAIL FROM:<a@b.test>",
+    "DATA",
+    "RCPT TO:<>",
+    "RCPT TO:<b>",
+    "RCPT TO:<b@c.test>",
+    "RSET",
+    "STARTTLS x",
+  );
   await client.submit("no header\r\n");
   await client.submit(MESSAGE);
   await client.command("QUIT");

@@ -19,7 +19,12 @@ describe("smtp-server", () => {
   });
 
   const overridden: [name: string, ours: object, theirs: object, methods: string[]][] = [
-    ["SMTPConnection", GuardedConnection.prototype, SMTPConnection.prototype, ["init", "_createParser", "_onCommand", "_armTimeout", "_onTimeout", "_onError", "_onClose", "close", "send"]],
+    [
+      "SMTPConnection",
+      GuardedConnection.prototype,
+      SMTPConnection.prototype,
+      ["init", "_createParser", "_onCommand", "_armTimeout", "_onTimeout", "_onError", "_onClose", "close", "send"],
+    ],
     ["SMTPServer", GuardedServer.prototype, SMTPServer.prototype, ["updateSecureContext", "_acceptSocket", "_upgrade", "connect"]],
     ["SMTPStream", GuardedStream.prototype, SMTPStream.prototype, ["_write", "_flushData"]],
   ];
@@ -32,11 +37,13 @@ describe("smtp-server", () => {
       });
 
   test("what we call without replacing it is there", () => {
-    for (const method of ["upgrade", "_setListeners", "_whenWritable"]) expect(typeof Reflect.get(SMTPConnection.prototype, method)).toBe("function");
+    for (const method of ["upgrade", "_setListeners", "_whenWritable"])
+      expect(typeof Reflect.get(SMTPConnection.prototype, method)).toBe("function");
   });
 
   test("still calls what we replaced, in the places we know", () => {
-    const source = (file: string) => readFileSync(new URL(file, `file://${require.resolve("smtp-server/package.json").replace("package.json", "dist/esm/")}`), "utf8");
+    const source = (file: string) =>
+      readFileSync(new URL(file, `file://${require.resolve("smtp-server/package.json").replace("package.json", "dist/esm/")}`), "utf8");
     const connection = source("smtp-connection.js");
     // The retired parser drops what came in clear behind STARTTLS, and the TLS session has a new one.
     expect(connection).toMatch(/this\._parser\.isClosed = true;\s+this\._parser = this\._createParser\(\);\s+this\._upgrading = true;/);

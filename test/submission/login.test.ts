@@ -8,7 +8,10 @@ import { makeSettings, MemoryUsers } from "./world.ts";
 
 vi.mock("node:crypto", { spy: true });
 
-async function makeLogins(wishes: Record<string, unknown> = {}, configured: { name: string; password: string; maySendAs?: string[] }[] = [{ name: "alice", password: "secret" }]) {
+async function makeLogins(
+  wishes: Record<string, unknown> = {},
+  configured: { name: string; password: string; maySendAs?: string[] }[] = [{ name: "alice", password: "secret" }],
+) {
   const clock = new MovedClock();
   const store = new MemoryUsers();
   const settings = makeSettings({ login: wishes }, configured);
@@ -68,7 +71,13 @@ describe("verifying", () => {
     const { logins } = await makeLogins({ concurrentHashes: 2 });
     let running = 0;
     let most = 0;
-    vi.mocked(crypto.scrypt).mockImplementation(((_p: unknown, _s: unknown, length: number, _o: unknown, done: (error: Error | null, hash: Buffer) => void) => {
+    vi.mocked(crypto.scrypt).mockImplementation(((
+      _p: unknown,
+      _s: unknown,
+      length: number,
+      _o: unknown,
+      done: (error: Error | null, hash: Buffer) => void,
+    ) => {
       running += 1;
       most = Math.max(most, running);
       setImmediate(() => {
@@ -114,9 +123,15 @@ describe("verifying", () => {
   test("hashes in the configuration are taken as such, broken ones and doubles are refused", async () => {
     const { logins, settings } = await makeLogins({}, [{ name: "alice", password: await hashPassword("s") }]);
     expect((await logins.verify("alice", "s")).kind).toBe("known");
-    const load = (users: { name: string; password: string; maySendAs?: string[] }[]) => logins.load(settings.submission.login, makeSettings({}, users).users);
+    const load = (users: { name: string; password: string; maySendAs?: string[] }[]) =>
+      logins.load(settings.submission.login, makeSettings({}, users).users);
     await expect(load([{ name: "a", password: "scrypt$broken" }])).rejects.toThrow(/password of a looks like a hash and is none/);
-    await expect(load([{ name: "a", password: "x" }, { name: "a", password: "y" }])).rejects.toThrow(/a is there twice/);
+    await expect(
+      load([
+        { name: "a", password: "x" },
+        { name: "a", password: "y" },
+      ]),
+    ).rejects.toThrow(/a is there twice/);
     await expect(load([{ name: "a", password: "x", maySendAs: ["nonsense"] }])).rejects.toThrow(/maySendAs of a: not an address/);
     expect((await logins.verify("alice", "s")).kind).toBe("known");
   });
@@ -152,8 +167,16 @@ describe("failures of an address", () => {
 });
 
 describe("base64 is strict", () => {
-  test.each([["=AAA"], ["AAA=BBB"], ["AAA"], ["AAAA="], ["AA AA"], ["AA\tAA=="], ["AAA=\n"], ["A-_A"], ["===="], ["A==="]])("%j is none", (text) => expect(decodeBase64(text)).toBeUndefined());
-  test.each([["", ""], ["AAAA", "\0\0\0"], ["aGk=", "hi"], ["aA==", "h"]])("%j is %j", (text, octets) => expect(decodeBase64(text)?.toString()).toBe(octets));
+  test.each([["=AAA"], ["AAA=BBB"], ["AAA"], ["AAAA="], ["AA AA"], ["AA\tAA=="], ["AAA=\n"], ["A-_A"], ["===="], ["A==="]])(
+    "%j is none",
+    (text) => expect(decodeBase64(text)).toBeUndefined(),
+  );
+  test.each([
+    ["", ""],
+    ["AAAA", "\0\0\0"],
+    ["aGk=", "hi"],
+    ["aA==", "h"],
+  ])("%j is %j", (text, octets) => expect(decodeBase64(text)?.toString()).toBe(octets));
 });
 
 describe("PLAIN", () => {

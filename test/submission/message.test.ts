@@ -77,7 +77,9 @@ describe("lengths and limits", () => {
     [999, false],
     [5000, false],
   ])("a text line of %i octets is taken: %s", async (length, taken) => {
-    expect(await submit(`${HEAD}\r\n${"x".repeat(length)}\r\nend`)).toMatch(taken ? /^250/ : /^554 5\.6\.0 the message has a line of more than 998/);
+    expect(await submit(`${HEAD}\r\n${"x".repeat(length)}\r\nend`)).toMatch(
+      taken ? /^250/ : /^554 5\.6\.0 the message has a line of more than 998/,
+    );
   });
 
   test("a dot that is taken off does not count", async () => expect(await submit(`${HEAD}\r\n..${"x".repeat(997)}`)).toMatch(/^250/));
@@ -106,7 +108,9 @@ describe("lengths and limits", () => {
   test.each([
     [150, true],
     [151, false],
-  ])("%i header fields are taken: %s", async (count, taken) => expect(await submit(`${"X: y\r\n".repeat(count)}\r\nbody`)).toMatch(taken ? /^250/ : /^552 5\.3\.4/));
+  ])("%i header fields are taken: %s", async (count, taken) =>
+    expect(await submit(`${"X: y\r\n".repeat(count)}\r\nbody`)).toMatch(taken ? /^250/ : /^552 5\.3\.4/),
+  );
 
   test.each([
     [99, true],
@@ -117,7 +121,10 @@ describe("lengths and limits", () => {
 
   test("SIZE above the limit is refused at MAIL, at the limit it is not", async () => {
     await using client = await world.client();
-    expect(await client.pipeline("MAIL FROM:<a@b.test> SIZE=102401", "MAIL FROM:<a@b.test> SIZE=102400")).toEqual([expect.stringMatching(/^552 5\.3\.4/), "250 2.1.0 Ok"]);
+    expect(await client.pipeline("MAIL FROM:<a@b.test> SIZE=102401", "MAIL FROM:<a@b.test> SIZE=102400")).toEqual([
+      expect.stringMatching(/^552 5\.3\.4/),
+      "250 2.1.0 Ok",
+    ]);
   });
 
   test("a message above the limit is read to its dot, not stored, and refused", async () => {
@@ -135,7 +142,9 @@ describe("shape", () => {
     ["an empty line first", "\r\nFrom: a@b.test\r\n\r\nbody"],
     ["a folded line first", " x\r\nFrom: a@b.test\r\n\r\nbody"],
     ["an mbox line first", "From a@b.test Tue Sep  1\r\nFrom: a@b.test\r\n\r\nbody"],
-  ])("%s is no message: 554 5.6.0", async (_name, text) => expect(await submit(text)).toMatch(/^554 5\.6\.0 the message does not begin with a header field/));
+  ])("%s is no message: 554 5.6.0", async (_name, text) =>
+    expect(await submit(text)).toMatch(/^554 5\.6\.0 the message does not begin with a header field/),
+  );
 
   test("a lone dot is the shortest message, and none", async () => {
     await using client = await world.client();
@@ -153,14 +162,18 @@ describe("what we change", () => {
   test("nothing but the Received field in front, if the submitter left nothing out", async () => {
     await submit(`${HEAD}X-Odd:   kept \r\n\tas it is\r\nReceived: older\r\n\r\n body  \r\n\r\n`);
     expect(stored()).toBe(`${HEAD}X-Odd:   kept \r\n\tas it is\r\nReceived: older\r\n\r\n body  \r\n\r\n\r\n`);
-    expect(world.store.last.text).toMatch(/^Received: from client\.test \(\[127\.0\.0\.1\]\)\r\n\tby relay\.test \(Postern\) with ESMTP id 0TEST\d+\r\n\tfor <bob@example\.test>;\r\n\t/);
+    expect(world.store.last.text).toMatch(
+      /^Received: from client\.test \(\[127\.0\.0\.1\]\)\r\n\tby relay\.test \(Postern\) with ESMTP id 0TEST\d+\r\n\tfor <bob@example\.test>;\r\n\t/,
+    );
     expect(world.store.last.message.size).toBe(world.store.last.body.length);
     expect(world.store.last.message.messageId).toBe("<1@b.test>");
   });
 
   test("Date and Message-ID are added where they are missing, with our name", async () => {
     await submit("From: a@b.test\r\n\r\nbody");
-    expect(stored()).toMatch(/^Message-ID: <(0TEST\d+)\.\w+@relay\.test>\r\nDate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} \+0000\r\nFrom: a@b\.test\r\n\r\nbody\r\n$/);
+    expect(stored()).toMatch(
+      /^Message-ID: <(0TEST\d+)\.\w+@relay\.test>\r\nDate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} \+0000\r\nFrom: a@b\.test\r\n\r\nbody\r\n$/,
+    );
     expect(stored()).toContain(world.store.last.message.messageId ?? "nothing");
   });
 
@@ -219,7 +232,8 @@ describe("what the octets need", () => {
     expect(world.store.last.message.needs.eightBit).toBe(true);
   });
 
-  test("a header in neither ASCII nor UTF-8 is refused", async () => expect(await submit(`${HEAD}Subject: Gr\xfc\xdfe\r\n\r\nx`)).toMatch(/^554 5\.6\.0 the header is neither/));
+  test("a header in neither ASCII nor UTF-8 is refused", async () =>
+    expect(await submit(`${HEAD}Subject: Gr\xfc\xdfe\r\n\r\nx`)).toMatch(/^554 5\.6\.0 the header is neither/));
 });
 
 test("however a message is cut, the same is stored", async () => {

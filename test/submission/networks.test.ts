@@ -1,6 +1,14 @@
 import type { NetworkInterfaceInfo } from "node:os";
 import { describe, expect, test } from "vitest";
-import { parseNetworks, parseRoutes4, parseRoutes6, plainAddress, readSurroundings, subscriberOf, type Surroundings } from "../../src/submission/networks.ts";
+import {
+  parseNetworks,
+  parseRoutes4,
+  parseRoutes6,
+  plainAddress,
+  readSurroundings,
+  subscriberOf,
+  type Surroundings,
+} from "../../src/submission/networks.ts";
 
 const card = (cidr: string, internal = false): NetworkInterfaceInfo => {
   const address = cidr.replace(/\/.*/, "");
@@ -86,7 +94,9 @@ test.each([
   ["::ffff:10.1.2.3", "10.1.2.3", true],
 ])("%s contains %s: %s", (entry, address, contains) => expect(networks([entry]).contains(address)).toBe(contains));
 
-test.each([["10.0.0.0/33"], ["fd00::/129"], ["example.test"], ["10.0.0"], ["10.0.0.0/"], [""]])("%j is no network", (entry) => expect(parseNetworks([entry], host).ok).toBe(false));
+test.each([["10.0.0.0/33"], ["fd00::/129"], ["example.test"], ["10.0.0"], ["10.0.0.0/"], [""]])("%j is no network", (entry) =>
+  expect(parseNetworks([entry], host).ok).toBe(false),
+);
 
 test.each([
   ["::ffff:192.0.2.1", "192.0.2.1"],
@@ -126,7 +136,10 @@ describe("routing tables", () => {
 
 describe("surroundings", () => {
   const look = (files: Record<string, string>) =>
-    readSurroundings((path) => (path in files ? Promise.resolve(Buffer.from(files[path] ?? "")) : Promise.reject(new Error("ENOENT"))), container.interfaces);
+    readSurroundings(
+      (path) => (path in files ? Promise.resolve(Buffer.from(files[path] ?? "")) : Promise.reject(new Error("ENOENT"))),
+      container.interfaces,
+    );
 
   test.each([
     [{ "/.dockerenv": "" }, true],
@@ -134,7 +147,9 @@ describe("surroundings", () => {
     [{ "/proc/1/cgroup": "0::/kubepods/burstable/pod1" }, true],
     [{ "/proc/1/cgroup": "0::/" }, false],
     [{}, false],
-  ] as [Record<string, string>, boolean][])("%j means a container: %s", async (files, inside) => expect((await look(files)).container).toBe(inside));
+  ] as [Record<string, string>, boolean][])("%j means a container: %s", async (files, inside) =>
+    expect((await look(files)).container).toBe(inside),
+  );
 
   test("hardware behind a network card means the host's network", async () => {
     expect((await look({ "/.dockerenv": "", "/sys/class/net/eth0/device/uevent": "DRIVER=virtio_net" })).hostNetworking).toBe(true);

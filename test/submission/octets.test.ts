@@ -52,11 +52,29 @@ function reference(text: string): { message: string; rest: string } | undefined 
   const lined = `\r\n${text}`;
   const end = lined.indexOf("\r\n.\r\n");
   if (end < 0) return undefined;
-  return { message: lined.slice(0, end + 2).replaceAll("\r\n.", "\r\n").slice(2), rest: lined.slice(end + 5) };
+  return {
+    message: lined
+      .slice(0, end + 2)
+      .replaceAll("\r\n.", "\r\n")
+      .slice(2),
+    rest: lined.slice(end + 5),
+  };
 }
 
 describe("the end of a message", () => {
-  const smuggled = ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r.\r\n", "\r\n\0.\r\n", "\n\r.\r\n", "\r\n.\r\r\n", "\r\n..\r\n", "\r\n .\r\n"];
+  const smuggled = [
+    "\n.\n",
+    "\n.\r\n",
+    "\r\n.\n",
+    "\r.\r",
+    "\r\n.\r",
+    "\r.\r\n",
+    "\r\n\0.\r\n",
+    "\n\r.\r\n",
+    "\r\n.\r\r\n",
+    "\r\n..\r\n",
+    "\r\n .\r\n",
+  ];
   for (const sequence of smuggled)
     test(`${JSON.stringify(sequence)} is not it`, async () => {
       const text = `DATA\r\nA: b\r\n\r\nbody${sequence}MAIL FROM:<evil@x.test>\r\nRCPT TO:<y@x.test>\r\n.\r\nNOOP\r\n`;
@@ -87,16 +105,24 @@ describe("the end of a message", () => {
   test("however the octets are cut, they are read as RFC 5321 §4.5.2 says", async () => {
     const piece = fc.constantFrom("\r", "\n", ".", "\r\n", "\r\n.", "a", "..", "\r\n.\r\n", "NOOP\r\n", "\0");
     await fc.assert(
-      fc.asyncProperty(fc.array(piece, { maxLength: 25 }), fc.array(fc.nat(60), { maxLength: 8 }), fc.boolean(), async (pieces, cuts, pauses) => {
-        const text = pieces.join("");
-        const octets = Buffer.from(`DATA\r\n${text}`, "latin1");
-        const places = [0, ...cuts.filter((cut) => cut < octets.length).sort((a, b) => a - b), octets.length];
-        const segments = places.slice(1).map((to, at) => octets.subarray(places[at] ?? 0, to)).filter((segment) => segment.length > 0);
-        const heard = await feed(segments, pauses);
-        const expected = reference(text);
-        if (expected === undefined) expect(heard.messages).toEqual([]);
-        else expect(heard.messages[0]).toBe(expected.message);
-      }),
+      fc.asyncProperty(
+        fc.array(piece, { maxLength: 25 }),
+        fc.array(fc.nat(60), { maxLength: 8 }),
+        fc.boolean(),
+        async (pieces, cuts, pauses) => {
+          const text = pieces.join("");
+          const octets = Buffer.from(`DATA\r\n${text}`, "latin1");
+          const places = [0, ...cuts.filter((cut) => cut < octets.length).sort((a, b) => a - b), octets.length];
+          const segments = places
+            .slice(1)
+            .map((to, at) => octets.subarray(places[at] ?? 0, to))
+            .filter((segment) => segment.length > 0);
+          const heard = await feed(segments, pauses);
+          const expected = reference(text);
+          if (expected === undefined) expect(heard.messages).toEqual([]);
+          else expect(heard.messages[0]).toBe(expected.message);
+        },
+      ),
       { numRuns: 1500 },
     );
   });
@@ -104,7 +130,10 @@ describe("the end of a message", () => {
 
 describe("command lines", () => {
   test("only CRLF ends one: what a bare LF follows belongs to the same line, told of once", async () => {
-    for (const heard of [await whole("NOOP\nMAIL FROM:<x@y.test>\nRSET\r\nQUIT\r\n"), await singly("NOOP\nMAIL FROM:<x@y.test>\nRSET\r\nQUIT\r\n")]) {
+    for (const heard of [
+      await whole("NOOP\nMAIL FROM:<x@y.test>\nRSET\r\nQUIT\r\n"),
+      await singly("NOOP\nMAIL FROM:<x@y.test>\nRSET\r\nQUIT\r\n"),
+    ]) {
       expect(heard.flaws).toEqual(["bare-lf"]);
       expect(heard.lines).toEqual(["QUIT"]);
     }

@@ -24,7 +24,8 @@ describe("MAIL", () => {
     [" FROM:<jürgen@b.test> SMTPUTF8", "jürgen@b.test"],
   ];
   for (const [argument, sender] of taken)
-    test(`${argument.slice(0, 80)} is from ${sender.slice(0, 40)}`, () => expect(parseMail(argument, strict)).toMatchObject({ ok: true, sender }));
+    test(`${argument.slice(0, 80)} is from ${sender.slice(0, 40)}`, () =>
+      expect(parseMail(argument, strict)).toMatchObject({ ok: true, sender }));
 
   test("blanks after the colon only for those we trust", () => {
     expect(parseMail(" FROM:  <a@b.test>", lenient)).toMatchObject({ ok: true, sender: "a@b.test" });
@@ -53,7 +54,8 @@ describe("MAIL", () => {
     [" FROM:<a@bücher.test>", /^550 5\.6\.7/],
   ];
   for (const [argument, reply] of refused)
-    test(`${argument.slice(0, 80) || "nothing"} is refused with ${reply.source}`, () => expect(parseMail(argument, strict)).toMatchObject({ ok: false, reply: expect.stringMatching(reply) as string }));
+    test(`${argument.slice(0, 80) || "nothing"} is refused with ${reply.source}`, () =>
+      expect(parseMail(argument, strict)).toMatchObject({ ok: false, reply: expect.stringMatching(reply) as string }));
 });
 
 describe("parameters of MAIL", () => {
@@ -101,7 +103,9 @@ describe("parameters of MAIL", () => {
     ["AUTH=", /^501 5\.5\.4/],
     ["AUTH=+zz", /^501 5\.5\.4/],
     ["=x", /^501 5\.5\.4/],
-  ])("%s is refused", (parameters, reply) => expect(mail(parameters)).toMatchObject({ ok: false, reply: expect.stringMatching(reply) as string }));
+  ])("%s is refused", (parameters, reply) =>
+    expect(mail(parameters)).toMatchObject({ ok: false, reply: expect.stringMatching(reply) as string }),
+  );
 });
 
 describe("RCPT", () => {
@@ -126,10 +130,15 @@ describe("RCPT", () => {
     [" TO:<jürgen@c.test>", /^553 5\.6\.7/],
     [" TO:<b@c.test> SIZE=1", /^555 5\.5\.4/],
     [" TO:<b@c.test> FOO=1", /^555 5\.5\.4/],
-  ])("%s is refused", (argument, reply) => expect(parseRcpt(argument, strict)).toMatchObject({ ok: false, reply: expect.stringMatching(reply) as string }));
+  ])("%s is refused", (argument, reply) =>
+    expect(parseRcpt(argument, strict)).toMatchObject({ ok: false, reply: expect.stringMatching(reply) as string }),
+  );
 
   test("UTF-8 is taken when MAIL said SMTPUTF8", () =>
-    expect(parseRcpt(" TO:<jürgen@bücher.test>", { ...strict, smtpUtf8: true })).toMatchObject({ ok: true, recipient: "jürgen@xn--bcher-kva.test" }));
+    expect(parseRcpt(" TO:<jürgen@bücher.test>", { ...strict, smtpUtf8: true })).toMatchObject({
+      ok: true,
+      recipient: "jürgen@xn--bcher-kva.test",
+    }));
 });
 
 describe("parameters of RCPT", () => {
@@ -156,7 +165,9 @@ describe("parameters of RCPT", () => {
     ["ORCPT=rfc822;a=b"],
     ["ORCPT=rfc822;a+0Ab"],
     [`ORCPT=rfc822;${"x".repeat(494)}`],
-  ])("%s is bad syntax", (parameters) => expect(rcpt(parameters)).toMatchObject({ ok: false, reply: expect.stringMatching(/^501 5\.5\.4/) as string }));
+  ])("%s is bad syntax", (parameters) =>
+    expect(rcpt(parameters)).toMatchObject({ ok: false, reply: expect.stringMatching(/^501 5\.5\.4/) as string }),
+  );
 
   test("xtext carries every octet, lower-case hexadecimal is refused", () => {
     for (let octet = 0x20; octet < 0x7f; octet++) {

@@ -63,7 +63,8 @@ describe("STARTTLS", () => {
   test("a listener that requires it serves nothing else before", async () => {
     await using strict = await World.open({ submission: { listeners: [{ name: "smtp", address: "127.0.0.1", port: 0, tls: "require" }] } });
     await using client = await strict.client();
-    for (const line of ["MAIL FROM:<a@b.test>", "VRFY x", "AUTH PLAIN", "HELP", "FOO", "DATA"]) expect(await client.command(line)).toBe("530 5.7.0 Must issue a STARTTLS command first");
+    for (const line of ["MAIL FROM:<a@b.test>", "VRFY x", "AUTH PLAIN", "HELP", "FOO", "DATA"])
+      expect(await client.command(line)).toBe("530 5.7.0 Must issue a STARTTLS command first");
     for (const line of ["NOOP", "RSET", "HELO x"]) expect(await client.command(line)).toMatch(/^250/);
     await client.command("EHLO x");
     await client.startTls(await strict.tlsOptions());
@@ -81,7 +82,10 @@ describe("STARTTLS", () => {
 
 describe("without a certificate", () => {
   test("STARTTLS is neither offered nor reachable, and no key of the library's is shown", async () => {
-    await using bare = await World.open({ certificate: "none", submission: { listeners: [{ name: "smtp", address: "127.0.0.1", port: 0, tls: "starttls" }] } });
+    await using bare = await World.open({
+      certificate: "none",
+      submission: { listeners: [{ name: "smtp", address: "127.0.0.1", port: 0, tls: "starttls" }] },
+    });
     await using client = await bare.client();
     expect(client.received).not.toContain("STARTTLS");
     expect(await client.command("STARTTLS")).toMatch(/^454 4\.7\.0/);
@@ -93,7 +97,14 @@ describe("without a certificate", () => {
     const listeners = ["implicit", "require", "off"].map((tls) => ({ name: tls, address: "127.0.0.1", port: 0, tls }));
     await using bare = await World.open({ certificate: "none", submission: { listeners } });
     expect(bare.submission.listeners.map(({ name }) => name)).toEqual(["off"]);
-    expect(bare.kinds("notice").filter((event) => event.kind === "notice" && /is not opened: tls (?:implicit|require) needs submission\.certificateFile/.test(event.text))).toHaveLength(2);
+    expect(
+      bare
+        .kinds("notice")
+        .filter(
+          (event) =>
+            event.kind === "notice" && /is not opened: tls (?:implicit|require) needs submission\.certificateFile/.test(event.text),
+        ),
+    ).toHaveLength(2);
   });
 
   test("one that goes away while we run ends TLS, not in the library's key", async () => {
@@ -163,7 +174,9 @@ describe("versions and ciphers", () => {
         client.on("secureConnect", () => { console.log("lowered", tls.DEFAULT_MIN_VERSION); process.exit(); });
         client.on("error", () => { console.log("held", tls.DEFAULT_MIN_VERSION); process.exit(); });
       });`;
-    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { env: { ...process.env, NODE_OPTIONS: "--tls-min-v1.0" } });
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
+      env: { ...process.env, NODE_OPTIONS: "--tls-min-v1.0" },
+    });
     expect(stdout.trim()).toBe("held TLSv1");
   });
 
@@ -194,10 +207,26 @@ describe("a certificate that will not do stops the start, and says why", () => {
     return { good, other, ended, early };
   };
   test.each([
-    ["a missing file", async () => ({ certificateFile: "/nowhere/cert.pem", keyFile: (await files()).good.keyFile }), /submission\.certificateFile: \/nowhere\/cert\.pem cannot be read \(ENOENT\)/],
-    ["the key of another", async () => ({ certificateFile: (await files()).good.certificateFile, keyFile: (await files()).other.keyFile }), /is not the key of the certificate/],
-    ["no certificate in the file", async () => ({ certificateFile: (await files()).good.keyFile, keyFile: (await files()).good.keyFile }), /holds no PEM certificate/],
-    ["no key in the file", async () => ({ certificateFile: (await files()).good.certificateFile, keyFile: (await files()).good.certificateFile }), /holds no PEM private key/],
+    [
+      "a missing file",
+      async () => ({ certificateFile: "/nowhere/cert.pem", keyFile: (await files()).good.keyFile }),
+      /submission\.certificateFile: \/nowhere\/cert\.pem cannot be read \(ENOENT\)/,
+    ],
+    [
+      "the key of another",
+      async () => ({ certificateFile: (await files()).good.certificateFile, keyFile: (await files()).other.keyFile }),
+      /is not the key of the certificate/,
+    ],
+    [
+      "no certificate in the file",
+      async () => ({ certificateFile: (await files()).good.keyFile, keyFile: (await files()).good.keyFile }),
+      /holds no PEM certificate/,
+    ],
+    [
+      "no key in the file",
+      async () => ({ certificateFile: (await files()).good.certificateFile, keyFile: (await files()).good.certificateFile }),
+      /holds no PEM private key/,
+    ],
     ["one that has ended", async () => (await files()).ended, /ended \d{4}-/],
     ["one not valid yet", async () => (await files()).early, /is not valid before/],
   ] as [string, () => Promise<{ certificateFile: string; keyFile: string }>, RegExp][])("%s", async (_name, make, message) => {
@@ -207,13 +236,17 @@ describe("a certificate that will not do stops the start, and says why", () => {
 
   test("a certificate without its key", async () => {
     const { good } = await files();
-    await expect(World.open({ certificate: "none", submission: { certificateFile: good.certificateFile } })).rejects.toThrow(/submission\.keyFile: a certificate and its key come together/);
+    await expect(World.open({ certificate: "none", submission: { certificateFile: good.certificateFile } })).rejects.toThrow(
+      /submission\.keyFile: a certificate and its key come together/,
+    );
   });
 
   test("one for another name starts, with a word", async () => {
     const { other } = await files();
     await using odd = await World.open({ certificate: other });
-    expect(odd.kinds("notice")).toContainEqual(expect.objectContaining({ level: "warn", text: expect.stringContaining("is for other.test, not for relay.test") as string }));
+    expect(odd.kinds("notice")).toContainEqual(
+      expect.objectContaining({ level: "warn", text: expect.stringContaining("is for other.test, not for relay.test") as string }),
+    );
   });
 });
 
@@ -261,11 +294,16 @@ describe("a new certificate", () => {
     await writeFile(paths.certificateFile, second.certificate);
     await next();
     await next();
-    const complaints = watched.kinds("notice").filter((event) => event.kind === "notice" && event.text.includes("the certificate loaded before stays in use"));
+    const complaints = watched
+      .kinds("notice")
+      .filter((event) => event.kind === "notice" && event.text.includes("the certificate loaded before stays in use"));
     expect(complaints).toHaveLength(1);
     await writeFile(paths.keyFile, second.key);
     await next();
-    await using client = await RawClient.open({ port: watched.port("submissions"), tls: { ca: (await createTestCa()).pem, servername: "renewed.test" } });
+    await using client = await RawClient.open({
+      port: watched.port("submissions"),
+      tls: { ca: (await createTestCa()).pem, servername: "renewed.test" },
+    });
     expect((await client.reply()).code).toBe(220);
   });
 });
@@ -281,7 +319,10 @@ test("a handshake takes no longer than its limit", async () => {
   const drip = setInterval(() => starttls.send("\x16"), 20);
   await starttls.ended();
   clearInterval(drip);
-  expect(impatient.kinds("client-refused").map((event) => event.kind === "client-refused" && event.reason)).toEqual(["tls-handshake", "tls-handshake"]);
+  expect(impatient.kinds("client-refused").map((event) => event.kind === "client-refused" && event.reason)).toEqual([
+    "tls-handshake",
+    "tls-handshake",
+  ]);
 });
 
 test("login over implicit TLS", async () => {

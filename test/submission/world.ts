@@ -234,6 +234,8 @@ export class World implements AsyncDisposable {
 }
 
 /** A message with the fields that we would add otherwise, each line ended by CRLF but the last. */
-export const MESSAGE = "From: alice@sender.test\r\nDate: Tue, 01 Sep 2026 08:00:00 +0000\r\nMessage-ID: <1@sender.test>\r\nSubject: hello\r\n\r\nHello";
+export const MESSAGE =
+  "From: alice@sender.test\r\nDate: Tue, 01 Sep 2026 08:00:00 +0000\r\nMessage-ID: <1@sender.test>\r\nSubject: hello\r\n\r\nHello";
 
-export const plain = (name: string, password: string, actsFor = ""): string => Buffer.from(`${actsFor}\0${name}\0${password}`).toString("base64");
+export const plain = (name: string, password: string, actsFor = ""): string =>
+  Buffer.from(`${actsFor}\0${name}\0${password}`).toString("base64");

@@ -63,7 +63,9 @@ export class RawClient implements AsyncDisposable {
 
   /** Sends and waits until the kernel has taken it all. */
   sent(octets: string | Buffer): Promise<void> {
-    return new Promise((resolve) => this.#socket.write(typeof octets === "string" ? Buffer.from(octets, "latin1") : octets, () => resolve()));
+    return new Promise((resolve) =>
+      this.#socket.write(typeof octets === "string" ? Buffer.from(octets, "latin1") : octets, () => resolve()),
+    );
   }
 
   /** The next complete reply; throws if the connection ends before. */
@@ -112,7 +114,10 @@ export class RawClient implements AsyncDisposable {
   }
 
   /** A whole transaction in one go; gives the reply to the final dot. `message` is sent as it is. */
-  async submit(message: string, { from = "alice@sender.test", to = ["bob@example.test"] }: { from?: string; to?: string[] } = {}): Promise<string> {
+  async submit(
+    message: string,
+    { from = "alice@sender.test", to = ["bob@example.test"] }: { from?: string; to?: string[] } = {},
+  ): Promise<string> {
     this.send([`MAIL FROM:<${from}>`, ...to.map((one) => `RCPT TO:<${one}>`), "DATA", ""].join("\r\n"));
     const replies = await this.replies(to.length + 2);
     const last = replies.at(-1) ?? "";
