@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command `postern`: the built program when there is one, else the sources, which Node.js runs directly. */
+/** The command `postern`: the sources in a clone, where Node.js runs them directly and no stale build can hide; else the built program. */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { findOwnNode, followParent, isStartedByOldNode, planLaunch, restart } from "./launch.js";
@@ -15,6 +15,6 @@ else if (plan.kind === "refuse") {
   if (isStartedByOldNode()) followParent();
   const built = new URL("../dist/cli/program.js", import.meta.url);
   const source = new URL("../src/cli/program.ts", import.meta.url);
-  const { main } = await import((existsSync(built) ? built : source).href);
+  const { main } = await import((existsSync(source) ? source : built).href);
   await main();
 }
