@@ -43,20 +43,24 @@ export async function startExim(options: ReceiverOptions): Promise<RealReceiver>
     const texts = (await readdir(at("log"))).map((name) => readFile(at(`log/${name}`), "utf8"));
     return `${complaint}${(await Promise.all(texts)).join("")}`;
   };
+  const end = async () => {
+    // The whole group: a delivery may still be under way.
+    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, "SIGKILL");
+    await folder[Symbol.asyncDispose]();
+  };
   await waitUntil(`Exim on ${address}:${port}`, async () => {
     if (child.exitCode !== null) throw new Error(`Exim ended: ${await log()}`);
     return canConnect(address, port);
+  }).catch(async (error: unknown) => {
+    await end();
+    throw error;
   });
   return {
     address,
     port,
     mailbox: new Mailbox(at("mail/box")),
     log,
-    async [Symbol.asyncDispose]() {
-      // The whole group: a delivery may still be under way.
-      if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, "SIGKILL");
-      await folder[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: end,
   };
 }
 

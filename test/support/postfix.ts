@@ -41,26 +41,30 @@ export async function startPostfix(options: ReceiverOptions): Promise<RealReceiv
   chownSync(at("mail"), NOBODY, NOBODY);
   await copyFile(options.certificateFile, at("conf/certificate.pem"));
   await copyFile(options.keyFile, at("conf/key.pem"));
-  await writeFile(at("conf/main.cf"), mainConfiguration(options, folder.path, address));
+  await writeFile(at("conf/main.cf"), mainConfiguration(options, folder.path));
   await writeFile(at("conf/master.cf"), services(address, port));
   const child = spawn("postfix", ["-c", at("conf"), "start-fg"], { stdio: ["ignore", "ignore", "pipe"] });
   let complaint = "";
   child.stderr.on("data", (chunk: Buffer) => (complaint += chunk.toString()));
   const log = () => readFile(at("log/mail.log"), "utf8").catch(() => "");
+  const end = async () => {
+    spawnSync("postfix", ["-c", at("conf"), "stop"]);
+    if (child.exitCode === null) child.kill("SIGKILL");
+    await folder[Symbol.asyncDispose]();
+  };
   await waitUntil(`Postfix on ${address}:${port}`, async () => {
     if (child.exitCode !== null) throw new Error(`Postfix ended: ${complaint}\n${await log()}`);
     return canConnect(address, port);
+  }).catch(async (error: unknown) => {
+    await end();
+    throw error;
   });
   return {
     address,
     port,
     mailbox: new Mailbox(at("mail/box")),
     log,
-    async [Symbol.asyncDispose]() {
-      spawnSync("postfix", ["-c", at("conf"), "stop"]);
-      if (child.exitCode === null) child.kill("SIGKILL");
-      await folder[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: end,
   };
 }
 
@@ -72,7 +76,7 @@ export function canConnect(address: string, port: number): Promise<boolean> {
   });
 }
 
-function mainConfiguration(options: ReceiverOptions, folder: string, address: string): string {
+function mainConfiguration(options: ReceiverOptions, folder: string): string {
   return `compatibility_level = 3.6
 queue_directory = ${folder}/queue
 data_directory = ${folder}/data
@@ -85,7 +89,8 @@ maillog_file_prefixes = ${folder}
 myhostname = ${options.hostname}
 mydestination =
 mynetworks =
-inet_interfaces = ${address}
+# The address is in master.cf; here only those of interfaces may stand, and 127.0.0.2 is none.
+inet_interfaces = loopback-only
 inet_protocols = ipv4
 alias_maps =
 local_recipient_maps =

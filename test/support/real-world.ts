@@ -38,9 +38,8 @@ export async function openRealWorld(configuration: RelayConfiguration = {}): Pro
     const { certificateFile, keyFile } = await ca.issue({ names: [`mx.${name}.test`] });
     return { hostname: `mx.${name}.test`, domains: [`${name}.test`], address, port, certificateFile, keyFile };
   };
-  const [postfix, exim] = await Promise.all([startPostfix(await receiver("postfix", POSTFIX)), startExim(await receiver("exim", EXIM))]);
-  stack.use(postfix);
-  stack.use(exim);
+  const postfix = stack.use(await startPostfix(await receiver("postfix", POSTFIX)));
+  const exim = stack.use(await startExim(await receiver("exim", EXIM)));
   const base = {
     submission: { certificateFile: own.certificateFile, keyFile: own.keyFile },
     users: [{ name: login.user, password: login.password }],

@@ -20,6 +20,15 @@ export interface LogEvent {
   readonly [field: string]: unknown;
 }
 
+/** What tests look at of an entry in `queue ls --json`. */
+export interface QueueLine {
+  readonly id: string;
+  readonly state: "active" | "waiting" | "finished";
+  readonly nextHop: string;
+  readonly recipients: readonly { readonly address: string }[];
+  readonly problem?: { readonly type: string; readonly whoActs: string; readonly detail: string };
+}
+
 export interface CommandResult {
   readonly status: number | null;
   readonly stdout: string;
@@ -122,7 +131,10 @@ export class Relay implements AsyncDisposable {
     this.#collect(child.stdout);
     this.#collect(child.stderr);
     await waitUntil("the relay listens", () => {
-      if (!this.running) throw new Error(`the relay ended at once:\n${this.output.slice(-40).join("\n")}`);
+      if (!this.running) {
+        const faults = this.events.slice(this.#since).map((event) => JSON.stringify(event));
+        throw new Error(`the relay ended at once:\n${[...this.output.slice(-40), ...faults].join("\n")}`);
+      }
       return this.#started() !== undefined;
     });
     return this;
@@ -178,12 +190,17 @@ export class Relay implements AsyncDisposable {
     process.kill(this.pid, signal);
   }
 
-  /** Ends it, politely by default; resolves with its exit code, or the signal's name. */
-  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | string> {
-    const child = this.#child;
-    if (child === undefined) throw new Error("the relay does not run");
+  /** Ends it, politely by default. */
+  stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | string> {
     // A wrapper passes no signal on, so the whole group gets it.
     if (this.running) process.kill(this.#options.wrapper === undefined ? this.pid : -this.pid, signal);
+    return this.ended();
+  }
+
+  /** Its exit code, or the name of the signal that ended it. */
+  async ended(): Promise<number | string> {
+    const child = this.#child;
+    if (child === undefined) throw new Error("the relay was never started");
     await waitUntil("the relay ends", () => !this.running);
     return child.exitCode ?? child.signalCode ?? "";
   }
@@ -207,6 +224,24 @@ export class Relay implements AsyncDisposable {
     const result = await this.run([...args, "--json"]);
     if (result.status !== 0) throw new Error(`postern ${args.join(" ")} ended with ${result.status}: ${result.stderr}`);
     return JSON.parse(result.stdout) as T;
+  }
+
+  /** All of `queue ls`, page by page. */
+  async listQueue(...filter: string[]): Promise<QueueLine[]> {
+    const lines: QueueLine[] = [];
+    for (let after: string | undefined = ""; after !== undefined; ) {
+      const page: { entries: QueueLine[]; next?: string } = await this.json(
+        "queue",
+        "ls",
+        "--limit",
+        "1000",
+        ...filter,
+        ...(after === "" ? [] : ["--after", after]),
+      );
+      lines.push(...page.entries);
+      after = page.next;
+    }
+    return lines;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -117,11 +117,12 @@ async function deliver(name: keyof typeof clients, wishes: Wishes): Promise<Rece
     expect(received[0]).toMatch(/using TLSv1\.[23]|\bTLS1\.[23]|esmtps/i);
     expect(received).toHaveLength(2);
   }
-  const settled = relay.events.filter(
-    (event) => event.event === "recipient-settled" && event["outcome"] === "delivered" && recipients.includes(String(event["recipient"])),
-  );
-  expect(settled.length).toBeGreaterThanOrEqual(recipients.length);
-  for (const event of settled) expect(event["tls"]).toMatch(/^authenticated TLSv1\.[23] /);
+  const { id } = await relay.waitForEvent("message-accepted", (event) => event["messageId"] === `<${marker}@sender.test>`);
+  for (const recipient of recipients) {
+    const settled = await relay.waitForEvent("recipient-settled", (event) => event["id"] === id && event["recipient"] === recipient);
+    expect(settled["outcome"]).toBe("delivered");
+    expect(settled["tls"]).toMatch(/^authenticated\b.* TLSv1\.[23] /);
+  }
   return got;
 }
 

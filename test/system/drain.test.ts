@@ -37,7 +37,7 @@ test("SIGTERM waits for the reply to the final dot; the message is not sent agai
   await waitUntil("no new clients are taken", async () => !(await canConnect("127.0.0.1", port)));
   expect(relay.running).toBe(true);
   held.resolve(undefined);
-  expect(await relay.stop()).toBe(0);
+  expect(await relay.ended()).toBe(0);
   expect(receiver.messages).toHaveLength(1);
 
   await relay.start();
@@ -61,15 +61,14 @@ test("SIGTERM in the middle of DATA: what is answered 250 is kept, what is not i
   finishing.send("it\r\n.\r\n");
   const reply = await finishing.reply().catch(() => "the connection was closed");
   leaving.close();
-  expect(await relay.stop()).toBe(0);
+  expect(await relay.ended()).toBe(0);
   await relay.start();
   if (reply.startsWith("250")) {
     queueId(reply);
     await waitUntil("what was answered 250 arrives", () => receiver.messages.length > 0);
   } else expect(reply).toMatch(/^4|closed/);
-  const { entries } = await relay.json<{ entries: unknown[] }>("queue", "ls");
   const subjects = receiver.messages.map((message) => /Subject: (\w+)/.exec(message.content.toString())?.[1]);
-  expect(entries).toEqual([]);
+  expect(await relay.listQueue()).toEqual([]);
   expect(subjects).toEqual(reply.startsWith("250") ? ["finishing"] : []);
 });
 
@@ -79,7 +78,7 @@ test("a second relay on the same data folder is refused, and the first goes on",
   const temp = await makeTempFolder("second");
   await using second = new Relay(temp, { configuration: { data: { folder: relay.dataFolder } } });
   await expect(second.start()).rejects.toThrow("the relay ended at once");
-  expect(await second.stop()).not.toBe(0);
+  expect(await second.ended()).not.toBe(0);
   const said = [...second.output, ...second.events.map((event) => JSON.stringify(event))].join("\n");
   expect(said).toMatch(/another|already|second/i);
   expect(said).toContain(relay.dataFolder);

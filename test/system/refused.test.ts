@@ -13,14 +13,6 @@ import { startDnsServer } from "../support/dns-server.ts";
 
 const strangers = () => createTestCa({ name: "A CA that nobody trusts" });
 
-interface Entries {
-  readonly entries: readonly {
-    readonly id: string;
-    readonly nextHop: string;
-    readonly problem?: { readonly type: string; readonly whoActs: string; readonly detail: string };
-  }[];
-}
-
 const environments: [name: string, environment: Record<string, string>][] = [
   ["a plain environment", {}],
   ["NODE_TLS_REJECT_UNAUTHORIZED=0", { NODE_TLS_REJECT_UNAUTHORIZED: "0" }],
@@ -56,7 +48,7 @@ describe.each(environments)("in %s", (_, environment) => {
     client.close();
 
     await postfix.mailbox.waitFor("Subject: lax");
-    const { entries } = await relay.json<Entries>("queue", "ls");
+    const entries = await relay.listQueue();
     expect(entries).toEqual([
       expect.objectContaining({
         id,
@@ -90,4 +82,36 @@ test("a host without STARTTLS hears EHLO and QUIT, no more", async () => {
   expect(receiver.commands.map((command) => command.slice(0, 4).toUpperCase())).not.toContain("MAIL");
   expect(receiver.commands[0]).toBe("EHLO relay.test");
   expect(receiver.messages).toEqual([]);
+});
+
+describe("NODE_EXTRA_CA_CERTS", () => {
+  const cases: [roots: string, delivered: boolean][] = [
+    ["bundled", true],
+    ["a file of its own", false],
+  ];
+  test.each(cases)("is shown at the start; with %s as roots it adds trust: %s", async (roots, delivered) => {
+    await using stack = new AsyncDisposableStack();
+    const [trusted, extra] = await Promise.all([createTestCa(), createTestCa({ name: "A CA from the environment" })]);
+    const receiver = stack.use(await startReceiver(await extra.issue({ names: ["mx.rcv.test"] })));
+    const dns = await startDnsServer({ "rcv.test": { MX: ["10 mx.rcv.test"] }, "mx.rcv.test": { A: [receiver.address] } });
+    stack.defer(() => dns.close());
+    const relay = stack.use(
+      await startRelay({
+        environment: { NODE_EXTRA_CA_CERTS: extra.file },
+        configuration: {
+          delivery: { port: receiver.port },
+          resolver: { servers: [dns.setting] },
+          tls: { roots: roots === "bundled" ? roots : trusted.file },
+        },
+      }),
+    );
+    const shown = await relay.waitForEvent("notice", (event) => String(event["text"]).includes("NODE_EXTRA_CA_CERTS"));
+    expect(shown["text"]).toContain(extra.file);
+    const client = await SmtpClient.open(relay.port());
+    await client.submit("alice@sender.test", ["jo@rcv.test"], simpleMessage("extra"));
+    client.close();
+    const settled = await relay.waitForEvent("recipient-settled");
+    expect(settled["outcome"]).toBe(delivered ? "delivered" : "deferred");
+    expect(receiver.messages).toHaveLength(delivered ? 1 : 0);
+  });
 });

@@ -1,6 +1,6 @@
 /**
  * Hosts that accept connections and never speak keep their own mail waiting, and nobody else's. Here they could take every
- * socket the relay may open, were there no share that only answering destinations get.
+ * socket the relay may open, were there no share that only destinations get which have answered.
  */
 import { expect, test } from "vitest";
 import { createTestCa } from "../support/certificates.ts";
@@ -36,6 +36,8 @@ test("mail for a healthy destination is delivered while 20 silent ones hold on t
     }),
   );
   const client = await SmtpClient.open(relay.port());
+  await client.submit("alice@sender.test", ["jo@healthy.test"], simpleMessage("healthy-first"));
+  await waitUntil("the healthy destination has answered", () => healthy.messages.length === 1);
   for (let k = 0; k < HOSTS * 20; k++)
     await client.submit("alice@sender.test", [`jo@silent${k % HOSTS}.test`], simpleMessage(`silent-${k}`));
   const connected = () => silent.reduce((sum, one) => sum + one.connections.now, 0);
@@ -43,13 +45,12 @@ test("mail for a healthy destination is delivered while 20 silent ones hold on t
 
   for (let k = 0; k < 100; k++) await client.submit("alice@sender.test", ["jo@healthy.test"], simpleMessage(`healthy-${k}`));
   client.close();
-  await waitUntil("all healthy mail has arrived", () => healthy.messages.length >= 100);
+  await waitUntil("all healthy mail has arrived", () => healthy.messages.length > 100);
 
   // All the while the silent hosts kept what they had, and no more than the share that strangers may take.
   expect(connected()).toBeGreaterThan(0);
   expect(connected()).toBeLessThanOrEqual(SOCKETS / 2);
-  expect(new Set(healthy.messages.map((message) => message.content.toString().match(/healthy-\d+/)?.[0])).size).toBe(100);
+  expect(new Set(healthy.messages.map((message) => message.content.toString().match(/healthy-\w+/)?.[0])).size).toBe(101);
   expect(healthy.messages.every((message) => message.tls)).toBe(true);
-  const { entries } = await relay.json<{ entries: unknown[] }>("queue", "ls", "--limit", "1000");
-  expect(entries).toHaveLength(HOSTS * 20);
+  expect(await relay.listQueue()).toHaveLength(HOSTS * 20);
 });
