@@ -42,7 +42,15 @@ export function judgeCode(code: string): Verdict {
     case "EACCES":
     case "EPERM":
       return "not-writable";
+    // A value or statement that SQLite does not take, or an error of our own code: the disk has no part in it.
+    case "UNKNOWN":
+    case "SQLITE_ERROR":
+    case "SQLITE_MISMATCH":
+    case "SQLITE_RANGE":
+    case "SQLITE_TOOBIG":
+      return "promise";
     default:
+      if (code.startsWith("SQLITE_CONSTRAINT")) return "promise";
       return code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN") ? "not-writable" : "broken";
   }
 }
@@ -69,7 +77,7 @@ export function storageError(error: ThreadError, file: string): Error {
     case "broken":
       return new StorageFailed(isCorrupt(error.code) ? corruptionAdvice(file, error) : `${file}: ${error.message} (${error.code})`);
     case "promise":
-      return new Error(error.message);
+      return new Error(`${file}: ${error.message}`);
   }
 }
 

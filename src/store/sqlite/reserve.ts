@@ -12,6 +12,8 @@ export class Reserve {
   readonly #file: string;
   readonly #size: number;
   readonly #minimumFree: number;
+  /** True from the time it was given up until there is room for it again: until then only outcomes are kept. */
+  spent = false;
 
   constructor(file: string, settlementReserve: number, minimumFree: number) {
     this.#file = file;
@@ -30,6 +32,7 @@ export class Reserve {
         // Written, not just sized: a sparse file would keep nothing back.
         for (let left = this.#size; left > 0; left -= BLOCK.length) writeSync(file, BLOCK, 0, Math.min(left, BLOCK.length));
         fsyncSync(file);
+        this.spent = false;
       } finally {
         closeSync(file);
       }
@@ -38,11 +41,18 @@ export class Reserve {
     }
   }
 
+  /** For whatever is not an outcome: throws until there is room for the reserve again. */
+  demand(): void {
+    this.refill();
+    if (this.spent) throw Object.assign(new Error("the reserve for outcomes is in use"), { code: "ENOSPC" });
+  }
+
   /** Gives the room up; true if there was some. */
   spend(): boolean {
     if (!existsSync(this.#file)) return false;
     try {
       rmSync(this.#file);
+      this.spent = true;
       return true;
     } catch {
       return false;

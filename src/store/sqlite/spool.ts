@@ -13,13 +13,15 @@ const SMALLEST_BUFFER = 8 * 1024;
 /** Chunks of one body, and of all of them, that may be on their way to the disk. */
 const IN_FLIGHT = 4;
 const IN_FLIGHT_TOGETHER = 32;
+/** Used chunks kept for the next ones. */
+const SPARE_CHUNKS = 16;
 
 /** What the spool needs of the store. */
 export interface SpoolOutlet {
   /** A number for a large body. */
   newBodyNumber(): number;
-  /** Takes the chunk's memory away. */
-  saveChunk(body: number, seq: number, octets: Uint8Array): Promise<void>;
+  /** Takes the chunk's memory away, and gives it back once it is on the disk. */
+  saveChunk(body: number, seq: number, octets: Uint8Array): Promise<Uint8Array>;
   /** Chunks already written are nobody's. */
   forgetBody(body: number): void;
   /** Throws StorageFull when no mail can be taken. */
@@ -33,6 +35,7 @@ export class Spool {
   readonly outlet: SpoolOutlet;
   inFlight = 0;
   readonly #waiting: (() => void)[] = [];
+  readonly #spare: Buffer[] = [];
 
   constructor(outlet: SpoolOutlet) {
     this.outlet = outlet;
@@ -51,9 +54,16 @@ export class Spool {
       for (const resume of this.#waiting.splice(0)) resume();
     };
     this.outlet.saveChunk(body, seq, octets).then(
-      () => settle(),
+      (back) => {
+        if (back.byteLength === CHUNK && this.#spare.length < SPARE_CHUNKS) this.#spare.push(Buffer.from(back.buffer, 0, CHUNK));
+        settle();
+      },
       (error: unknown) => settle(error instanceof Error ? error : new Error(String(error))),
     );
+  }
+
+  newChunk(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(CHUNK);
   }
 
   /** Resolves when some chunk of any body has arrived. */
@@ -138,7 +148,7 @@ export class SpoolWriter implements BodyWriter {
     if (before !== undefined && this.#owned && before.length >= needed) return before;
     let capacity = this.#body === undefined ? Math.max(SMALLEST_BUFFER, this.#filled * 2) : CHUNK;
     while (capacity < needed) capacity *= 2;
-    const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, capacity));
+    const buffer = capacity >= CHUNK ? this.#spool.newChunk() : Buffer.allocUnsafeSlow(capacity);
     before?.copy(buffer, 0, 0, this.#filled);
     this.#owned = true;
     this.#buffer = buffer;

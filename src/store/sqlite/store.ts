@@ -82,23 +82,23 @@ export class SqliteStore implements QueueStore {
   /** Rejects with a sentence for the operator when the file is refused. */
   static async open(options: SqliteOptions): Promise<SqliteStore> {
     const { folder, clock, emit, minimumFree, settlementReserve } = options;
-    let room: Room | undefined;
+    const later: { room?: Room } = {};
     const { link: writer, opened } = await WriterLink.open(
       { folder, now: clock.now(), minimumFree, settlementReserve },
       {
-        succeeded: () => room?.succeeded(),
-        failed: (error) => room?.failed(error),
+        succeeded: () => later.room?.succeeded(),
+        failed: (error) => later.room?.failed(error),
         died: (error) => {
-          room?.died(error);
+          later.room?.died(error);
           emit({ kind: "fault", where: "store writer", error });
         },
       },
     );
     const reader = new ReaderLink(opened.file, (error) => {
-      room?.died(error);
+      later.room?.died(error);
       emit({ kind: "fault", where: "store reader", error });
     });
-    room = new Room({
+    const room = new Room({
       folder,
       clock,
       emit,
@@ -111,6 +111,7 @@ export class SqliteStore implements QueueStore {
       },
       ...(options.freeOnDisk !== undefined && { freeOnDisk: options.freeOnDisk }),
     });
+    later.room = room;
     await room.look();
     return new SqliteStore(options, writer, reader, room, opened);
   }
@@ -144,7 +145,8 @@ export class SqliteStore implements QueueStore {
   async leaseDue(nextHop: NextHop, limit: number, now: number, leaseUntil: number): Promise<LeasedEntry[]> {
     // Their outcomes could not be kept.
     if (this.#room.trouble === "reserve" || limit <= 0) return [];
-    this.#expireLeases(now);
+    // Not awaited: it is before the lease in the writer's queue.
+    void this.#expireLeases(now);
     const leased = await this.#writer.ask<LeasedRows[]>({ op: "lease", nextHop, limit, now, until: leaseUntil });
     return leased.map((rows) => this.#leasedEntry(rows, leaseUntil));
   }
@@ -227,6 +229,11 @@ export class SqliteStore implements QueueStore {
 
   async probe(): Promise<void> {
     await this.#writer.ask({ op: "probe", now: this.#clock.now() });
+  }
+
+  /** Looks at free space now; otherwise that happens every few seconds. */
+  look(): Promise<void> {
+    return this.#room.look();
   }
 
   /** Commits so far, and how many requests they carried. */

@@ -4,7 +4,7 @@
  * delivery and never a loss (RFC 5321 §6.1); the thread itself is writer.ts.
  */
 import { Worker } from "node:worker_threads";
-import { BROKEN_PROMISE, storageError, type ThreadError } from "./errors.ts";
+import { storageError, type ThreadError, troubleOf } from "./errors.ts";
 import type { EnqueueRows, FromWriter, OpenedFile, ToWriter, WriterRequest, WriterSettings } from "./wire.ts";
 
 /** So long may a settlement wait for a commit that happens anyway. */
@@ -123,7 +123,7 @@ export class WriterLink {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     return new Promise<Value>((resolve, reject) => {
       this.#requests.push(request);
-      this.#callers.push({ resolve: resolve as (value: unknown) => void, reject });
+      this.#callers.push({ resolve, reject });
     });
   }
 
@@ -173,7 +173,7 @@ export class WriterLink {
     if (message.kind !== "reply") return;
     // An error of the disk is reported before its callers hear of it, so that they find the store's trouble set.
     if (message.wrote) this.#watch.succeeded();
-    for (const [, error] of message.failed) if (error.code !== BROKEN_PROMISE) this.#watch.failed(error);
+    for (const [, error] of message.failed) if (troubleOf(error) !== undefined) this.#watch.failed(error);
     for (const request of message.done) this.#take(request)?.resolve(undefined);
     for (const [request, value] of message.values) this.#take(request)?.resolve(value);
     for (const [request, error] of message.failed) this.#take(request)?.reject(storageError(error, this.#file));

@@ -6,11 +6,11 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "
 import type Database from "better-sqlite3";
 import { Changes } from "./changes.ts";
 import { openForWriting } from "./database.ts";
-import { describeError, judgeCode, type ThreadError } from "./errors.ts";
+import { corruptionAdvice, describeError, isCorrupt, judgeCode, type ThreadError } from "./errors.ts";
 import { prepareFolder } from "./folder.ts";
 import { type FolderLock, takeFolderLock } from "./lock.ts";
 import { Reserve } from "./reserve.ts";
-import type { FromWriter, Statistics, ToWriter, WriterReply, WriterRequest, WriterSettings } from "./wire.ts";
+import type { FromWriter, Statistics, ToWriter, WriterRequest, WriterSettings } from "./wire.ts";
 
 /** A reply in the making. */
 interface Results {
@@ -46,7 +46,7 @@ class Writer {
   readonly #lock: FolderLock;
   readonly #reserve: Reserve;
   readonly #begin: Database.Statement<[]>;
-  readonly #commit: Database.Statement<[]>;
+  readonly #end: Database.Statement<[]>;
   readonly #work: Pending[] = [];
   readonly #chunks: Pending[] = [];
   readonly #lastOldBody: number;
@@ -68,10 +68,11 @@ class Writer {
       this.#changes.voidLeases(settings.now);
       this.#lastOldBody = this.#changes.highest("highest body");
       this.#begin = this.#database.prepare("BEGIN IMMEDIATE");
-      this.#commit = this.#database.prepare("COMMIT");
+      this.#end = this.#database.prepare("COMMIT");
     } catch (error) {
       this.#lock.release();
-      throw error;
+      const described = describeError(error);
+      throw isCorrupt(described.code) ? new Error(corruptionAdvice(files.database, described), { cause: error }) : error;
     }
     this.#reserve = new Reserve(files.reserve, settings.settlementReserve, settings.minimumFree);
     this.#reserve.refill();
@@ -90,8 +91,8 @@ class Writer {
     this.#run();
   }
 
-  #send(message: FromWriter): void {
-    this.#port.postMessage(message);
+  #send(message: FromWriter, transfer: ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfer);
   }
 
   #take(message: ToWriter): void {
@@ -109,9 +110,9 @@ class Writer {
 
   #drain(): void {
     for (;;) {
-      const received = receiveMessageOnPort(this.#port) as { message: ToWriter } | undefined;
+      const received = receiveMessageOnPort(this.#port);
       if (received === undefined) return;
-      this.#take(received.message);
+      this.#take(received.message as ToWriter);
     }
   }
 
@@ -146,63 +147,75 @@ class Writer {
 
   #commitGroup(group: readonly Pending[]): void {
     const reply = noResults();
+    const error = this.#commit(group, reply);
+    if (error !== undefined) this.#commitWhatCanBe(group, error, reply);
+    this.#answered += group.length;
+    const chunks = reply.values
+      .map(([, value]) => (value instanceof Uint8Array ? value.buffer : undefined))
+      .filter((buffer) => buffer instanceof ArrayBuffer);
+    this.#send(reply, chunks);
+  }
+
+  /** One transaction, whole or not at all; the error if it was not. */
+  #commit(group: readonly Pending[], reply: Results): ThreadError | undefined {
     const abandoned = this.#changes.abandoned.length;
+    const results = noResults();
     try {
       this.#begin.run();
-      for (const pending of group) this.#apply(pending, reply);
-      this.#commit.run();
-      this.#commits++;
-      this.#uncheckpointed++;
+      for (const pending of group) this.#apply(pending, results);
+      this.#end.run();
     } catch (error) {
       this.#undo(abandoned);
-      reply.done.length = 0;
-      reply.values.length = 0;
-      reply.wrote = false;
-      const first = group[0];
-      if (group.length === 1 && first !== undefined) this.#failOrRetry(first, error, reply);
-      // One of them cannot be kept; the others must not suffer for it.
-      else for (const pending of group) this.#commitSingly(pending, reply);
+      return describeError(error);
     }
-    this.#answered += group.length;
-    this.#send(reply satisfies WriterReply);
+    this.#commits++;
+    this.#uncheckpointed++;
+    for (const done of results.done) reply.done.push(done);
+    for (const value of results.values) reply.values.push(value);
+    reply.wrote ||= results.wrote && !this.#reserve.spent;
+    return undefined;
+  }
+
+  /** One of a group cannot be kept; the others must not suffer for it. */
+  #commitWhatCanBe(group: readonly Pending[], error: ThreadError, reply: Results): void {
+    const verdict = judgeCode(error.code);
+    const noRoom = verdict === "no-room" || verdict === "not-writable";
+    const [only] = group;
+    if (group.length === 1 && only !== undefined && !noRoom) {
+      reply.failed.push([only.number, error]);
+      return;
+    }
+    let others = group;
+    const outcomes = group.filter(({ request }) => request.op === "settle");
+    if (noRoom && outcomes.length > 0) {
+      // Alone they may fit. If not they take the reserve's room, and nothing else may.
+      if (this.#commit(outcomes, reply) === undefined || (this.#reserve.spend() && this.#commit(outcomes, reply) === undefined))
+        others = group.filter(({ request }) => request.op !== "settle");
+    }
+    // Room in the write-ahead log is free again once its pages are in the file; but they must not take the reserve's.
+    if (noRoom && !this.#reserve.spent) this.#checkpoint();
+    for (const pending of others) {
+      const failure = this.#commit([pending], reply);
+      if (failure !== undefined) reply.failed.push([pending.number, failure]);
+    }
   }
 
   #apply(pending: Pending, reply: Results): void {
     const { request, number } = pending;
     let value: unknown;
+    if (this.#reserve.spent && (request.op === "enqueue" || request.op === "chunk" || request.op === "probe")) this.#reserve.demand();
     if (request.op === "statistics") value = { commits: this.#commits, requests: this.#answered } satisfies Statistics;
     else if (request.op === "refill-reserve") this.#reserve.refill();
     else value = this.#changes.apply(request, pending.octets);
+    // A chunk's memory goes back for the next one: left to the garbage collectors, tens of megabytes would pile up.
+    if (request.op === "chunk") value = request.octets;
     if (value === undefined) {
       reply.done.push(number);
-      reply.wrote ||= request.op === "enqueue" || request.op === "settle" || request.op === "chunk" || request.op === "probe";
-    } else reply.values.push([number, value]);
-  }
-
-  #commitSingly(pending: Pending, reply: Results): void {
-    const abandoned = this.#changes.abandoned.length;
-    const single = noResults();
-    try {
-      this.#begin.run();
-      this.#apply(pending, single);
-      this.#commit.run();
-      this.#commits++;
-      reply.done.push(...single.done);
-      reply.values.push(...single.values);
-      reply.wrote ||= single.wrote;
-    } catch (error) {
-      this.#undo(abandoned);
-      this.#failOrRetry(pending, error, reply);
+      reply.wrote ||= request.op === "enqueue" || request.op === "settle" || request.op === "probe";
+    } else {
+      reply.values.push([number, value]);
+      reply.wrote ||= request.op === "chunk";
     }
-  }
-
-  /** An outcome that finds no room takes the reserve's. Nothing else may. */
-  #failOrRetry(pending: Pending, error: unknown, reply: Results): void {
-    const described = describeError(error);
-    const verdict = judgeCode(described.code);
-    if (pending.request.op === "settle" && (verdict === "no-room" || verdict === "not-writable") && this.#reserve.spend())
-      this.#commitSingly(pending, reply);
-    else reply.failed.push([pending.number, described]);
   }
 
   #undo(abandoned: number): void {
@@ -224,14 +237,13 @@ class Writer {
       if (body !== undefined) {
         this.#begin.run();
         const more = this.#changes.bite(body);
-        this.#commit.run();
+        this.#end.run();
         if (!more && abandoned[0] === body) abandoned.shift();
         return true;
       }
       // The write-ahead log goes into the file while nobody waits, rather than in the middle of a group.
-      if (this.#uncheckpointed >= CHECKPOINT_AFTER) {
-        this.#uncheckpointed = 0;
-        this.#database.pragma("wal_checkpoint(PASSIVE)");
+      if (this.#uncheckpointed >= CHECKPOINT_AFTER && !this.#reserve.spent) {
+        this.#checkpoint();
         return true;
       }
       return false;
@@ -240,6 +252,16 @@ class Writer {
       this.#pausedUntil = performance.now() + HOUSEKEEPING_PAUSE;
       setTimeout(() => this.#run(), HOUSEKEEPING_PAUSE + 1).unref();
       return false;
+    }
+  }
+
+  /** Moves the write-ahead log into the file. Its failure loses nothing: the log stays. */
+  #checkpoint(): void {
+    this.#uncheckpointed = 0;
+    try {
+      this.#database.pragma("wal_checkpoint(PASSIVE)");
+    } catch {
+      // Whoever writes next hears of it.
     }
   }
 
