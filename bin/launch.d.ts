@@ -10,3 +10,4 @@ export function planLaunch(
 export function isStartedByOldNode(): boolean;
 export function restart(node: string, script: string, args: string[]): void;
 export function followParent(): void;
+export function isBuildFresh(root: string): boolean;

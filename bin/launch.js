@@ -3,7 +3,7 @@
  * better-sqlite3 is loaded, which would crash there.
  */
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 export const OLDEST = [22, 19];
@@ -34,6 +34,22 @@ function listFolder(folder) {
   } catch {
     return [];
   }
+}
+
+/**
+ * True if dist/ is at least as new as every source: a stale build must not run in place of what was changed since.
+ * @param {string} root the folder of package.json
+ */
+export function isBuildFresh(root) {
+  const built = modified(join(root, "dist", "cli", "program.js"));
+  if (built === undefined) return false;
+  const sources = join(root, "src");
+  if (!existsSync(sources)) return true;
+  return readdirSync(sources, { recursive: true, encoding: "utf8" }).every((file) => (modified(join(sources, file)) ?? 0) <= built);
+}
+
+function modified(path) {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
 }
 
 /**

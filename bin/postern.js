@@ -1,8 +1,7 @@
 #!/usr/bin/env node
-/** The command `postern`: the sources in a clone, where Node.js runs them directly and no stale build can hide; else the built program. */
-import { existsSync } from "node:fs";
+/** The command `postern`: the built program, or in a clone without a fresh build the sources, which Node.js runs directly. */
 import { fileURLToPath } from "node:url";
-import { findOwnNode, followParent, isStartedByOldNode, planLaunch, restart } from "./launch.js";
+import { findOwnNode, followParent, isBuildFresh, isStartedByOldNode, planLaunch, restart } from "./launch.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const plan = planLaunch(process.version, findOwnNode(root), isStartedByOldNode());
@@ -13,8 +12,7 @@ else if (plan.kind === "refuse") {
   process.exitCode = 70;
 } else {
   if (isStartedByOldNode()) followParent();
-  const built = new URL("../dist/cli/program.js", import.meta.url);
-  const source = new URL("../src/cli/program.ts", import.meta.url);
-  const { main } = await import((existsSync(source) ? source : built).href);
+  const program = isBuildFresh(root) ? "../dist/cli/program.js" : "../src/cli/program.ts";
+  const { main } = await import(new URL(program, import.meta.url).href);
   await main();
 }

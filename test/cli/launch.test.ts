@@ -1,7 +1,10 @@
 import { spawnSync } from "node:child_process";
+import { mkdirSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { findOwnNode, isNewEnough, planLaunch } from "../../bin/launch.js";
+import { findOwnNode, isBuildFresh, isNewEnough, planLaunch } from "../../bin/launch.js";
+import { makeTempFolder } from "../support/temp.ts";
 
 describe("which Node.js is new enough", () => {
   const cases: [string, boolean][] = [
@@ -54,6 +57,24 @@ test("the project's own is looked for beside the other packages", () => {
       () => names,
     ),
   ).toBeUndefined();
+});
+
+test("a build runs only while no source is newer, and where there are no sources", async () => {
+  await using folder = await makeTempFolder("launch");
+  const put = (file: string, age: number): void => {
+    mkdirSync(join(folder.path, file, ".."), { recursive: true });
+    writeFileSync(join(folder.path, file), "");
+    utimesSync(join(folder.path, file), 1_000_000 - age, 1_000_000 - age);
+  };
+  expect(isBuildFresh(folder.path)).toBe(false);
+  put("dist/cli/program.js", 10);
+  expect(isBuildFresh(folder.path)).toBe(true);
+  put("src/mail/reply.ts", 20);
+  put("src/cli/program.ts", 20);
+  for (const made of ["src", "src/mail", "src/cli"]) utimesSync(join(folder.path, made), 999_980, 999_980);
+  expect(isBuildFresh(folder.path)).toBe(true);
+  put("src/mail/reply.ts", 5);
+  expect(isBuildFresh(folder.path)).toBe(false);
 });
 
 const bin = fileURLToPath(new URL("../../bin/postern.js", import.meta.url));
