@@ -19,6 +19,12 @@ export interface DispatchLimits extends DestinationLimits {
 /** Ready entries in memory, at most: in all, of one submitter, and in one lane. More wait in the database. */
 export const READY_LIMITS = { total: 4000, perSubmitter: 1000, perLane: 200 } as const;
 
+/**
+ * Of all that, destinations that have not answered fill so much. A backlog for silent hosts would else sit in every place
+ * there is, and mail for hosts that answer would wait in the database until they give up.
+ */
+const UNANSWERED_SHARE = 0.5;
+
 /** Destinations whose behaviour is remembered while they have no mail. */
 const REMEMBERED_DESTINATIONS = 10_000;
 
@@ -94,19 +100,27 @@ export class Dispatcher {
 
   /** True if a fresh entry should be leased at once and offered here, false if it had better wait in the database. */
   hasRoomFor(nextHop: NextHop, submitter: Submitter, now: number): boolean {
-    if (this.#ready >= READY_LIMITS.total || this.#bodyOctets >= this.#limits().memory) return false;
-    if ((this.#submitters.get(submitter)?.ready ?? 0) >= READY_LIMITS.perSubmitter) return false;
     const destination = this.#destinations.get(nextHop);
+    const share = destination?.answers === true ? 1 : UNANSWERED_SHARE;
+    if (this.#ready >= READY_LIMITS.total * share || this.#bodyOctets >= this.#limits().memory * share) return false;
+    if ((this.#submitters.get(submitter)?.ready ?? 0) >= READY_LIMITS.perSubmitter * share) return false;
     if (destination === undefined) return true;
     if (destination.isDown(now)) return false;
     const lane = this.#lanes.get(destination)?.get(submitter);
-    return lane === undefined || lane.waiting.length - lane.head < READY_LIMITS.perLane;
+    return lane === undefined || lane.waiting.length - lane.head < this.#laneLimit(destination);
   }
 
   /** How many more entries of this next hop may be leased from the database. */
   roomOf(nextHop: NextHop): number {
-    if (this.#bodyOctets >= this.#limits().memory) return 0;
-    return Math.max(0, Math.min(READY_LIMITS.perLane - this.readyOf(nextHop), READY_LIMITS.total - this.#ready));
+    const destination = this.destination(nextHop);
+    const share = destination.answers ? 1 : UNANSWERED_SHARE;
+    if (this.#bodyOctets >= this.#limits().memory * share) return 0;
+    return Math.max(0, Math.min(this.#laneLimit(destination) - this.readyOf(nextHop), READY_LIMITS.total * share - this.#ready));
+  }
+
+  /** A first contact is one or two connections, so more than twice as many ready entries only take others' places. */
+  #laneLimit(destination: Destination): number {
+    return destination.answers ? READY_LIMITS.perLane : this.#limits().firstContact * 2;
   }
 
   /** Entries of this next hop that are ready in memory. */

@@ -167,6 +167,30 @@ describe("what memory holds", () => {
     expect(subject.roomOf(nextHop)).toBe(0);
   });
 
+  /** As the worker does: what has no room stays in the database. */
+  function offerMany(subject: Dispatcher, destinations: number, each: number, body: Buffer): void {
+    for (let n = 0; n < destinations * each; n++) {
+      const entry = leasedEntry({ nextHop: `silent${n % destinations}.test`, body });
+      if (subject.hasRoomFor(entry.nextHop, "app", 0)) subject.offer(entry);
+      startAll(subject);
+    }
+  }
+
+  const backlogs: [name: string, destinations: number, bodySize: number][] = [
+    ["many small messages", 100, 100],
+    ["bodies that fill memory", 20, 100_000],
+    ["more destinations than places", 3000, 100],
+  ];
+  test.each(backlogs)("a backlog for destinations that do not answer, %s, leaves room for one that does", (_, destinations, bodySize) => {
+    const subject = dispatcher({ memory: 4_000_000 });
+    subject.offer(leasedEntry({ nextHop: "answers.test" }));
+    subject.finished(subject.next() as Job, USABLE, 0);
+    offerMany(subject, destinations, 50, Buffer.alloc(bodySize));
+    const { nextHop } = leasedEntry({ nextHop: "answers.test" });
+    expect(subject.hasRoomFor(nextHop, "app", 0)).toBe(true);
+    expect(subject.roomOf(nextHop)).toBe(READY_LIMITS.perLane);
+  });
+
   test("bodies in memory are counted, and given back when their entry starts", () => {
     const subject = dispatcher({ memory: 1000 });
     const entry = leasedEntry({ nextHop: "a.test", body: Buffer.alloc(1000) });
