@@ -185,7 +185,7 @@ describe("what memory holds", () => {
     const subject = dispatcher({ memory: 4_000_000 });
     subject.offer(leasedEntry({ nextHop: "answers.test" }));
     subject.finished(subject.next() as Job, USABLE, 0);
-    offerMany(subject, destinations, 50, Buffer.alloc(bodySize));
+    offerMany(subject, destinations, destinations > 1000 ? 1 : 50, Buffer.alloc(bodySize));
     const { nextHop } = leasedEntry({ nextHop: "answers.test" });
     expect(subject.hasRoomFor(nextHop, "app", 0)).toBe(true);
     expect(subject.roomOf(nextHop)).toBe(READY_LIMITS.perLane);
