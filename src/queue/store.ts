@@ -53,15 +53,15 @@ export interface QueueStore {
    * The attempt is counted and the next try set before this resolves.
    */
   leaseDue(nextHop: NextHop, limit: number, now: number, leaseUntil: number): Promise<LeasedEntry[]>;
-  /** Next hops that have entries due and not leased, with how many; at most `limit`, those due longest first. */
+  /** Next hops that have entries due and not leased, with how many (exact to 10,000); at most `limit`, those due longest first. */
   findDueNextHops(now: number, limit: number): Promise<{ nextHop: NextHop; due: number }[]>;
   /** When the next entry falls due, if any waits. */
   findNextDue(): Promise<number | undefined>;
   /** Gives leases back unattempted; the entries are due at `dueAt`, and the attempt is not counted. */
   releaseLeases(leases: readonly Lease[], dueAt: number): Promise<void>;
   /**
-   * Postpones every unleased due entry of a next hop that has just failed, so that a dead host is not dialled for each
-   * of them (RFC 5321 §4.5.4.1). `random` spreads them between the two times. Entries that would expire before are due at
+   * Postpones every unleased entry that would be due before `from` at a next hop that has just failed, so that a dead host
+   * is not dialled for each of them (RFC 5321 §4.5.4.1). `random` spreads them between the two times. Entries that would expire before are due at
    * their expiry. Returns how many.
    */
   postponeDestination(nextHop: NextHop, from: number, to: number, problem: DeliveryProblem): Promise<number>;

@@ -1,11 +1,13 @@
 /** Many entries, many at once, large ones: what must not grow, block or cost. */
 import { execFile } from "node:child_process";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import type { QueueId } from "../../src/queue/entry.ts";
 import { queueIdOf, numberOfQueueId } from "../../src/store/sqlite/ids.ts";
-import { DELIVERED, hop, HOUR, NO_LEASE, openTestStore, problem, settlementOf, submit, T0 } from "./make.ts";
+import { DELIVERED, hop, HOUR, NO_LEASE, openTestStore, problem, readBody, settlementOf, submit, T0 } from "./make.ts";
 
 test("many callers share one commit", async () => {
   const { store } = await openTestStore();
@@ -73,6 +75,45 @@ test("who writes a large body faster than the disk takes it must wait", async ()
   }
   expect(waited).toBeGreaterThan(3);
   body.abandon();
+});
+
+test("bodies come along with leases only as far as memory allows; the others are read when asked for", async () => {
+  const { store } = await openTestStore();
+  await Promise.all(Array.from({ length: 30 }, (_, n) => submit(store, { body: Buffer.alloc(200_000, n) })));
+  const leased = await store.leaseDue(hop("dane.test"), 30, T0, T0 + HOUR);
+  const atHand = leased.filter(({ body }) => body.inMemory !== undefined);
+  expect(atHand.length).toBeGreaterThan(15);
+  expect(atHand.length).toBeLessThan(25);
+  const fills = new Set<number | undefined>();
+  for (const entry of leased) {
+    const octets = await readBody(entry);
+    expect(octets.length).toBe(200_000);
+    expect(octets.equals(Buffer.alloc(200_000, octets[0]))).toBe(true);
+    fills.add(octets[0]);
+  }
+  expect(fills.size).toBe(30);
+});
+
+test("free pages are given back to the file system in small bites", async () => {
+  const { store, folder } = await openTestStore();
+  const { leased } = await submit(store, { body: Buffer.alloc(72_000_000), lease: true });
+  await store.saveSettlement(leased[0]!.lease, settlementOf(leased[0]!, [DELIVERED]), NO_LEASE);
+  const pages = () => {
+    const database = new Database(path.join(folder, "postern.db"), { readonly: true });
+    const count = Number(database.pragma("page_count", { simple: true }));
+    database.close();
+    return count;
+  };
+  const before = pages();
+  await expect
+    .poll(
+      async () => {
+        await store.look();
+        return pages();
+      },
+      { timeout: 10_000 },
+    )
+    .toBeLessThan(before - 400);
 });
 
 test("twenty thousand entries are listed, counted and postponed without blocking the event loop", async () => {

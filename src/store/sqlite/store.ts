@@ -37,7 +37,7 @@ export interface SqliteOptions {
 const POSTPONE_BITE = 1000;
 /** More free pages than this are given back to the file system in small bites. */
 const KEEP_FREE_PAGES = 64 * 1024 * 1024;
-const VACUUM_BITE = 250;
+const VACUUM_BITE = 500;
 
 const LEASE_KEY = (lease: Lease): LeaseKey => [lease.entryId, lease.generation];
 
@@ -106,8 +106,8 @@ export class SqliteStore implements QueueStore {
       freePages: () => reader.ask("freeOctets"),
       probe: () => writer.ask({ op: "probe", now: clock.now() }),
       quiet: (freePages) => {
-        void writer.ask({ op: "refill-reserve" }).catch(() => {});
         if (freePages > KEEP_FREE_PAGES && !writer.busy) void writer.ask({ op: "vacuum", pages: VACUUM_BITE }).catch(() => {});
+        void writer.ask({ op: "refill-reserve" }).catch(() => {});
       },
       ...(options.freeOnDisk !== undefined && { freeOnDisk: options.freeOnDisk }),
     });
@@ -163,8 +163,9 @@ export class SqliteStore implements QueueStore {
 
   async releaseLeases(leases: readonly Lease[], dueAt: number): Promise<void> {
     if (leases.length === 0) return;
-    for (const lease of leases) this.#forget(lease);
     await this.#writer.ask({ op: "release", leases: leases.map(LEASE_KEY), dueAt });
+    // Only now: if that failed they are still leased, and come back when the lease ends.
+    for (const lease of leases) this.#forget(lease);
   }
 
   async postponeDestination(nextHop: NextHop, from: number, to: number, problem: DeliveryProblem): Promise<number> {
@@ -354,8 +355,10 @@ export class SqliteStore implements QueueStore {
     }
     for (const lease of ended) this.#leases.delete(lease.entryId);
     if (ended.length === 0) return undefined;
-    // Should this fail, the entries are due at the next start.
-    return this.#writer.ask({ op: "expire-leases", leases: ended.map(LEASE_KEY) }).catch(() => {});
+    return this.#writer.ask({ op: "expire-leases", leases: ended.map(LEASE_KEY) }).catch(() => {
+      // Tried again with the next question.
+      for (const lease of ended) if (!this.#leases.has(lease.entryId)) this.#remember(lease);
+    });
   }
 }
 
