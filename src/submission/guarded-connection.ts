@@ -72,7 +72,10 @@ export class GuardedConnection extends SMTPConnection implements Wire {
       this.#flush();
       if (next !== undefined) this._whenWritable(next);
     };
-    parser.on("error", (error) => this.#session?.fault(error));
+    // A client that closes its side behind the last command still hears the answers.
+    parser.onend = () => this.close();
+    parser.onfault = (error) => this.#session?.fault(error);
+    parser.on("error", parser.onfault);
     return parser;
   }
 
@@ -135,7 +138,13 @@ export class GuardedConnection extends SMTPConnection implements Wire {
 
   /** The library arms a timeout on the TLS socket as soon as there is one: the only place where it shows it. */
   override _armTimeout(socket: Socket = this._socket): void {
-    if (this._upgrading) this.#handshakeSocket = socket;
+    if (this._upgrading && socket !== this._socket) {
+      this.#handshakeSocket = socket;
+      // Sockets may be half open here, so that the last answers are heard; half a handshake has none.
+      socket.once("end", () => {
+        if (this.#handshakeSocket === socket) this.destroy();
+      });
+    }
     super._armTimeout(socket);
   }
 

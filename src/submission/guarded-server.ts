@@ -38,6 +38,7 @@ export class GuardedServer extends SMTPServer {
       secure: listener.tls === "implicit",
       logger: false,
       noDelay: true,
+      allowHalfOpen: true,
       keepAlive: true,
       disableReverseLookup: true,
       authOptional: true,
@@ -186,6 +187,11 @@ export class GuardedServer extends SMTPServer {
         return;
       }
       callback(null, tlsSocket);
+    });
+    const pending = this._pendingSockets.get(socket);
+    // Sockets may be half open here, so that the last answers are heard; half a handshake has none.
+    pending?.once("end", () => {
+      if (this._pendingSockets.has(socket)) pending.destroy();
     });
   }
 

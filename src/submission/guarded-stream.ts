@@ -38,6 +38,11 @@ export class GuardedStream extends SMTPStream {
   /** Everything that came has been dealt with, or waits for someone: replies can go out. `next`, if given, asks for more. */
   onrest: (next?: () => void) => void = (next) => next?.();
 
+  /** The client has said its last, and all of it has been dealt with. */
+  onend: () => void = () => {};
+  /** Our own mistake while octets were read: it must not get into the socket's event, where it would end the process. */
+  onfault: (error: unknown) => void = () => {};
+
   /** Octets that came, in whatever mode. */
   octets = 0;
   #chunk: Buffer = EMPTY;
@@ -68,8 +73,10 @@ export class GuardedStream extends SMTPStream {
     this.#run();
   }
 
-  /** What is left when the client goes away is no command: it has no end. */
-  override _flushData(): void {}
+  /** Called at the end of the input. What is left of a line then is no command. */
+  override _flushData(): void {
+    if (!this.isClosed) this.onend();
+  }
 
   #goOn(): void {
     this.#waiting = false;
@@ -79,29 +86,38 @@ export class GuardedStream extends SMTPStream {
   #run(): void {
     this.#running = true;
     try {
-      for (let steps = 0; ; steps++) {
-        // Closed, or retired by STARTTLS: what came in clear behind it must never run (RFC 3207 §4.2).
-        if (this.isClosed || this.#at >= this.#chunk.length) break;
-        if (steps === STRETCH) {
-          this.#waiting = true;
-          setImmediate(this.#resume);
-        } else if (this.#sink !== undefined) {
-          this.#readData(this.#sink);
-        } else {
-          this.#readLine();
-        }
-        if (this.#waiting) {
-          this.onrest();
-          return;
-        }
-      }
+      this.#readOn();
+    } catch (error) {
+      this.isClosed = true;
+      this.#waiting = false;
+      this.onfault(error);
     } finally {
       this.#running = false;
+    }
+    if (this.#waiting) {
+      this.onrest();
+      return;
     }
     this.#chunk = EMPTY;
     const next = this.#next;
     this.#next = undefined;
     if (next !== undefined) this.onrest(next);
+  }
+
+  /** Until the chunk is used up, or something has to be waited for. */
+  #readOn(): void {
+    for (let steps = 0; !this.#waiting; steps++) {
+      // Closed, or retired by STARTTLS: what came in clear behind it must never run (RFC 3207 §4.2).
+      if (this.isClosed || this.#at >= this.#chunk.length) return;
+      if (steps === STRETCH) {
+        this.#waiting = true;
+        setImmediate(this.#resume);
+      } else if (this.#sink !== undefined) {
+        this.#readData(this.#sink);
+      } else {
+        this.#readLine();
+      }
+    }
   }
 
   #readLine(): void {
@@ -224,7 +240,11 @@ export class GuardedStream extends SMTPStream {
     const pause = sink.take(octets);
     if (pause === undefined) return;
     this.#waiting = true;
-    void pause.then(this.#resume);
+    pause.then(this.#resume, (error: unknown) => {
+      this.isClosed = true;
+      this.onfault(error);
+      this.#resume();
+    });
   }
 
   /** Moves octets down over the dots taken off before them. The chunk is ours alone: nobody else reads this socket. */

@@ -47,7 +47,6 @@ export class Reception implements DataSink {
   /** The store holds the client back, so its slowness is ours. */
   #held = false;
   #ended = false;
-  #gone = false;
 
   constructor(desk: Desk, submittal: Submittal, settled: (outcome: Outcome, done: () => void) => void) {
     this.#desk = desk;
@@ -82,7 +81,10 @@ export class Reception implements DataSink {
     this.#ended = true;
     const pause = this.#spool.end(octets);
     if (pause === undefined) this.#finish(done);
-    else void pause.then(() => this.#finish(done));
+    else
+      void pause
+        .then(() => this.#finish(done))
+        .catch((error: unknown) => this.#settled({ reply: storageReply(error, this.#desk.minimumFree), accepted: false }, done));
   }
 
   /** Why the client must go: it sends too slowly, or nothing, or without end. */
@@ -113,7 +115,6 @@ export class Reception implements DataSink {
 
   /** The client went away. Before the dot there is no message; after it, what is under way is kept (RFC 5321 §6.1). */
   lose(): void {
-    this.#gone = true;
     if (!this.#ended) this.#spool.abandon();
   }
 
@@ -186,7 +187,16 @@ export class Reception implements DataSink {
     desk.store.enqueue(message, body, options).then(
       (entries) => {
         // It is durable, so it will be delivered, whether or not the client is still there to hear it.
-        desk.accepted(entries);
+        try {
+          desk.accepted(entries);
+        } catch (cause) {
+          // The leases run out, and it is delivered then; the client must not send it again.
+          desk.emit({
+            kind: "fault",
+            where: "submission",
+            error: new Error(`${message.id} was stored, but its delivery could not be started`, { cause }),
+          });
+        }
         this.#tellAccepted(message);
         this.#settled({ reply: `250 2.0.0 Ok: queued as ${message.id}`, accepted: true }, done);
       },
@@ -211,9 +221,5 @@ export class Reception implements DataSink {
       ...(message.messageId !== undefined && { messageId: message.messageId }),
       ...(origin.tls !== undefined && { tls: origin.tls }),
     });
-  }
-
-  get clientIsGone(): boolean {
-    return this.#gone;
   }
 }

@@ -189,6 +189,48 @@ describe("stopping", () => {
   });
 });
 
+test("a fault while a message is read, or after it was stored, ends no process either", async () => {
+  let broken = true;
+  const events: string[] = [];
+  await using world = await World.open({
+    io: {
+      random: () => {
+        throw new Error("no chance");
+      },
+      accepted: () => {
+        events.push("accepted");
+        if (broken) throw new Error("no delivery");
+      },
+    },
+  });
+  await using victim = await world.client();
+  await victim.pipeline("MAIL FROM:<a@b.test>", "RCPT TO:<c@d.test>", "DATA");
+  victim.send("Subject: needs a Message-ID\r\n\r\nbody\r\n.\r\nNOOP\r\n");
+  expect(await victim.ended()).toMatch(/354 [^\r]*\r\n421 4\.3\.0 something went wrong here, try again later\r\n$/);
+  await using other = await world.client();
+  expect(await other.submit(MESSAGE)).toMatch(/^250/); // stored is stored
+  broken = false;
+  expect(await other.submit(MESSAGE)).toMatch(/^250/);
+  expect(world.kinds("fault")).toHaveLength(2);
+  expect(world.store.kept).toHaveLength(2);
+});
+
+test("a client that closes its side behind the last command hears the answers", async () => {
+  await using world = await World.open();
+  let open: () => void = () => {};
+  world.store.gate = new Promise<void>((resolve) => (open = resolve));
+  for (const name of ["smtp", "submissions"]) {
+    await using client = await RawClient.open({ port: world.port(name), ...(name === "submissions" && { tls: await world.tlsOptions() }) });
+    client.send(`EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n${MESSAGE}\r\n.\r\n`);
+    client.socket.end();
+    while (world.store.enqueued === 0) await settled();
+    for (let round = 0; round < 10; round++) await settled();
+    open();
+    expect(await client.ended()).toMatch(/354 [^\r]*\r\n250 2\.0\.0 Ok: queued as \w+\r\n$/);
+  }
+  expect(world.store.kept).toHaveLength(2);
+});
+
 test("one client's fault in our code is that client's loss only", async () => {
   const world = await World.open();
   await using victim = await world.client();

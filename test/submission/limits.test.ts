@@ -99,6 +99,30 @@ describe("connections", () => {
     }
   });
 
+  test("so does a handshake that fails", async () => {
+    await using world = await World.open({ submission: { limits: { connectionsPerAddress: 1 } } });
+    for (const listener of ["smtp", "submissions", "smtp", "submissions"]) {
+      for (;;) {
+        const client = await RawClient.open({ port: world.port(listener) });
+        if (listener === "smtp") {
+          if ((await client.reply()).code !== 220) {
+            await client.ended();
+            continue;
+          }
+          await client.command("STARTTLS");
+        }
+        client.send("this is no ClientHello at all, whatever it is\r\n");
+        await client.ended();
+        client.vanish();
+        const failures = world
+          .kinds("client-refused")
+          .filter((event) => event.kind === "client-refused" && event.reason === "tls-handshake").length;
+        if (failures > 0) break;
+      }
+      world.events.length = 0;
+    }
+  });
+
   test("within a minute", async () => {
     const clock = new MovedClock(Date.now());
     await using world = await World.open({ clock, submission: { limits: { connectionsPerMinutePerAddress: 2 } } });
