@@ -125,7 +125,8 @@ export class Reception implements DataSink {
       const refusal = this.#judgeFrom(block, scan);
       if (refusal !== undefined) return { refusal };
     }
-    const { submittal, mailname } = { submittal: this.#submittal, mailname: this.#desk.mailname };
+    const submittal = this.#submittal;
+    const { mailname } = this.#desk;
     const only = submittal.recipients.length === 1 ? submittal.recipients[0]?.address : undefined;
     let prelude = formatReceived({
       ehloName: settings.hideClient ? "localhost" : submittal.ehloName,
@@ -169,7 +170,8 @@ export class Reception implements DataSink {
       this.#settled({ reply: refusal ?? "451 4.3.0 the message could not be kept", accepted: false }, done);
       return;
     }
-    const { submittal, desk } = { submittal: this.#submittal, desk: this.#desk };
+    const submittal = this.#submittal;
+    const desk = this.#desk;
     const message: NewMessage = {
       id: this.#id,
       sender: submittal.sender,
