@@ -3,18 +3,19 @@
  * make a line is guarded-stream.ts's; TLS and sockets are guarded-connection.ts's; the message itself is reception.ts's.
  */
 import { isAscii, isUtf8 } from "node:buffer";
-import { domainOf, type EmailAddress, type ReversePath } from "../mail/address.ts";
+import type { ReversePath } from "../mail/address.ts";
 import { transmissionType } from "../mail/received.ts";
 import { cleanText } from "../mail/reply.ts";
-import type { NewRecipient, Origin } from "../queue/entry.ts";
-import { type ClientFacts, judgeClient, judgeRecipient, judgeSender } from "./accept.ts";
+import type { Origin } from "../queue/entry.ts";
+import { type ClientFacts, judgeSender } from "./accept.ts";
 import { AuthDialogue, type AuthVerdict } from "./auth.ts";
 import type { Desk, Peer, Rules } from "./desk.ts";
 import type { DataSink, LineFlaw } from "./guarded-stream.ts";
 import type { KnownUser } from "./login.ts";
-import { type MailCommand, parseMail, parseRcpt } from "./path.ts";
+import { helloReply, parseClientName } from "./hello.ts";
 import { type Outcome, Reception } from "./reception.ts";
 import { troubleReply } from "./storage-replies.ts";
+import { addRecipient, type CommandRefusal, openTransaction, type Transaction } from "./transaction.ts";
 
 /** The connection as the dialogue sees it. */
 export interface Wire {
@@ -28,12 +29,6 @@ export interface Wire {
 }
 
 type CommandName = "MAIL" | "RCPT" | "DATA" | "AUTH";
-
-interface Transaction {
-  readonly mail: MailCommand;
-  /** By address exactly as given: local parts that differ in case are two mailboxes to us (RFC 5321 §2.4). */
-  readonly recipients: Map<EmailAddress, NewRecipient>;
-}
 
 /** RFC 5321 §4.5.3.1.4 and what SIZE, BODY, SMTPUTF8, DSN and AUTH add to it, with room to spare. */
 const LONGEST_COMMAND = 2048;
@@ -227,37 +222,16 @@ export class Session {
     }
   }
 
-  /** RFC 5321 §4.1.1.1. The name of a trusted client is whatever it says; containers have underscores in theirs. */
-  #hello(verb: "EHLO" | "HELO", name: string): void {
-    if (name === "" || (!this.trusted && !/^(?:[A-Za-z0-9_.-]{1,255}|\[[A-Za-z0-9.:-]{2,250}\])$/.test(name))) {
-      this.#countBad(`501 syntax: ${verb} name`);
-      return;
-    }
-    this.#ehloName = cleanText(name, 255);
+  #hello(verb: "EHLO" | "HELO", text: string): void {
+    const name = parseClientName(text, this.trusted);
+    if (name === undefined) return this.#countBad(`501 syntax: ${verb} name`);
+    this.#ehloName = name;
     this.#esmtp = verb === "EHLO";
     this.#transaction = undefined;
-    const { mailname } = this.#desk;
-    this.#wire.write(
-      verb === "HELO"
-        ? `250 ${mailname}`
-        : `250-${mailname}\r\n${this.#keywords()
-            .map((keyword, at, all) => `250${at === all.length - 1 ? " " : "-"}${keyword}`)
-            .join("\r\n")}`,
+    const { messageSize } = this.#desk.rules.settings.limits;
+    this.#reply(
+      helloReply(verb, this.#desk.mailname, { messageSize, startTls: this.#canStartTls(), login: this.#canLogIn() && !this.#loggedIn }),
     );
-    if (this.#draining) this.#shutDown();
-  }
-
-  #keywords(): string[] {
-    return [
-      `SIZE ${this.#desk.rules.settings.limits.messageSize}`,
-      "8BITMIME",
-      "PIPELINING",
-      "DSN",
-      "SMTPUTF8",
-      ...(this.#canStartTls() ? ["STARTTLS"] : []),
-      ...(this.#canLogIn() && !this.#loggedIn ? ["AUTH PLAIN LOGIN"] : []),
-      "ENHANCEDSTATUSCODES",
-    ];
   }
 
   #canStartTls(): boolean {
@@ -355,57 +329,16 @@ export class Session {
   #mail(argument: string): void {
     if (this.#ehloName === undefined) return this.#countBad("503 5.5.1 say EHLO first");
     if (this.#transaction !== undefined) return this.#countBad("503 5.5.1 a transaction is open already; RSET ends it");
-    const { rules, store, minimumFree } = this.#desk;
-    const client = this.#facts();
-    const barred = judgeClient(client, { name: this.#peer.listener.name, loginRequired: this.#peer.listener.login === "required" });
-    if (barred !== undefined) return this.#refuse("MAIL", argument, barred);
-    const mail = parseMail(argument, { blankAfterColon: client.trusted || client.loggedIn, smtpUtf8: false });
-    if (!mail.ok) {
-      this.#rejected("MAIL", argument, mail.reply);
-      return this.#countBad(mail.reply);
-    }
-    const { messageSize } = rules.settings.limits;
-    if (mail.size !== undefined && mail.size > messageSize) {
-      return this.#refuse("MAIL", argument, `552 5.3.4 message size exceeds the limit of ${messageSize} octets. [relay/size]`);
-    }
-    const unwelcome = judgeSender(client, mail.sender, rules.accept);
-    if (unwelcome !== undefined) return this.#refuse("MAIL", argument, unwelcome);
-    const trouble = store.trouble();
-    if (trouble !== undefined) return this.#refuse("MAIL", argument, troubleReply(trouble, minimumFree));
-    const inTime = this.#user === undefined ? rules.messagesPerAddress.take(this.#peer.who) : rules.messagesPerUser.take(this.#user.name);
-    if (!inTime) return this.#refuse("MAIL", argument, "451 4.7.1 too many messages within a minute, try again later. [relay/rate]");
-    this.#transaction = { mail, recipients: new Map() };
+    const opened = openTransaction(argument, { desk: this.#desk, peer: this.#peer, client: this.#facts() });
+    if ("reply" in opened) return this.#refuse("MAIL", argument, opened);
+    this.#transaction = opened;
     this.#reply("250 2.1.0 Ok");
   }
 
   #rcpt(argument: string): void {
-    const transaction = this.#transaction;
-    if (transaction === undefined) return this.#countBad("503 5.5.1 say MAIL first");
-    const { rules } = this.#desk;
-    const parsed = parseRcpt(argument, { blankAfterColon: this.trusted || this.#loggedIn, smtpUtf8: transaction.mail.smtpUtf8 });
-    if (!parsed.ok) {
-      this.#rejected("RCPT", argument, parsed.reply);
-      return this.#countBad(parsed.reply);
-    }
-    const isPostmaster = parsed.recipient === "postmaster";
-    const address = parsed.recipient === "postmaster" ? rules.postmaster : parsed.recipient;
-    if (address === undefined)
-      return this.#refuse("RCPT", argument, "550 5.1.1 this relay has no postmaster: submission.postmaster is not set");
-    const unwelcome = judgeRecipient(address, rules.accept, isPostmaster);
-    if (unwelcome !== undefined) return this.#refuse("RCPT", argument, unwelcome);
-    const { recipients } = transaction;
-    if (recipients.size >= rules.settings.limits.recipients && !recipients.has(address)) {
-      return this.#refuse("RCPT", argument, `452 4.5.3 too many recipients: a message may have ${rules.settings.limits.recipients}`);
-    }
-    if (this.#user !== undefined && !rules.recipientsPerUser.take(this.#user.name)) {
-      return this.#refuse("RCPT", argument, "450 4.7.1 too many recipients within an hour, try again later. [relay/rate]");
-    }
-    recipients.set(address, {
-      address,
-      nextHop: domainOf(address),
-      ...(parsed.notify !== undefined && { notify: parsed.notify }),
-      ...(parsed.originalRecipient !== undefined && { originalRecipient: parsed.originalRecipient }),
-    });
+    if (this.#transaction === undefined) return this.#countBad("503 5.5.1 say MAIL first");
+    const refusal = addRecipient(this.#transaction, argument, { desk: this.#desk, peer: this.#peer, client: this.#facts() });
+    if (refusal !== undefined) return this.#refuse("RCPT", argument, refusal);
     this.#reply("250 2.1.5 Ok");
   }
 
@@ -413,10 +346,11 @@ export class Session {
     if (argument.trim() !== "") return this.#countBad("501 5.5.4 syntax: DATA");
     const transaction = this.#transaction;
     if (transaction === undefined) return this.#countBad("503 5.5.1 say MAIL first");
-    if (transaction.recipients.size === 0) return this.#refuse("DATA", "", "503 5.5.1 no recipient has been accepted");
+    if (transaction.recipients.size === 0)
+      return this.#refuse("DATA", "", { reply: "503 5.5.1 no recipient has been accepted", malformed: false });
     const { store, minimumFree, rules } = this.#desk;
     const trouble = store.trouble();
-    if (trouble !== undefined) return this.#refuse("DATA", "", troubleReply(trouble, minimumFree));
+    if (trouble !== undefined) return this.#refuse("DATA", "", { reply: troubleReply(trouble, minimumFree), malformed: false });
     const client = this.#facts();
     const { mail, recipients } = transaction;
     const reception = new Reception(
@@ -490,10 +424,10 @@ export class Session {
     this.#wire.write(reply);
   }
 
-  /** By policy or state of ours, not by the client's clumsiness. */
-  #refuse(command: CommandName, argument: string, reply: string): void {
+  #refuse(command: CommandName, argument: string, { reply, malformed }: CommandRefusal): void {
     this.#rejected(command, argument, reply);
-    this.#reply(reply);
+    if (malformed) this.#countBad(reply);
+    else this.#reply(reply);
   }
 
   #rejected(command: CommandName, argument: string, reply: string): void {
