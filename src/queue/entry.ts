@@ -64,12 +64,15 @@ export interface Lease {
   readonly until: number;
 }
 
-/** The stored octets: CRLF line ends, our header fields in front, dots not stuffed. Read in order, once. */
+/** The stored octets: CRLF line ends, our header fields in front, dots not stuffed. */
 export interface BodySource {
   readonly size: number;
   /** The whole body when it is at hand in memory (small bodies of the first attempt). */
   readonly inMemory?: Buffer;
-  /** Chunks of at most 256 KB. Rejects if the body cannot be read in full; never ends early without an error. */
+  /**
+   * Chunks of at most 256 KB, each good until the second one after it is asked for: whoever keeps it longer copies it. May
+   * be called again, for the next host. Rejects if the body cannot be read in full; never ends early without an error.
+   */
   chunks(): AsyncIterable<Buffer>;
 }
 

@@ -55,7 +55,19 @@ export interface HostReport {
   readonly address?: string;
   readonly port?: number;
   /** How far it came: the step that failed, or `done`. */
-  readonly step: "skipped" | "connect" | "greeting" | "ehlo" | "starttls" | "handshake" | "auth" | "mail" | "rcpt" | "data" | "final-dot" | "done";
+  readonly step:
+    | "skipped"
+    | "connect"
+    | "greeting"
+    | "ehlo"
+    | "starttls"
+    | "handshake"
+    | "auth"
+    | "mail"
+    | "rcpt"
+    | "data"
+    | "final-dot"
+    | "done";
   readonly tls?: TlsOutcome;
   readonly problem?: DeliveryProblem;
   /** True when an open connection served this message. */

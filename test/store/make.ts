@@ -163,7 +163,7 @@ export function settlementOf(
 
 export async function readBody(entry: LeasedEntry): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of entry.body.chunks()) chunks.push(chunk);
+  for await (const chunk of entry.body.chunks()) chunks.push(Buffer.from(chunk));
   return Buffer.concat(chunks);
 }
 

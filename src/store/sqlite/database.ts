@@ -38,7 +38,7 @@ export function openForWriting(file: string): Database.Database {
       throw new Error(`${file}: this file system cannot share memory between connections, which SQLite's WAL mode needs; use a local disk`);
     demandFullSync(database);
     database.pragma("foreign_keys = ON");
-    database.pragma("cache_size = -16000");
+    database.pragma("cache_size = -8000");
     database.pragma("temp_store = MEMORY");
     database.pragma("wal_autocheckpoint = 2000");
     migrate(database, file);
@@ -56,7 +56,7 @@ export function openForWriting(file: string): Database.Database {
 /** A connection that cannot change anything, for questions. */
 export function openForReading(file: string): Database.Database {
   const database = new Database(file, { readonly: true, fileMustExist: true, timeout: 2000 });
-  database.pragma("cache_size = -8000");
+  database.pragma("cache_size = -4000");
   database.pragma("temp_store = MEMORY");
   return database;
 }

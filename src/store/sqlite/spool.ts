@@ -5,10 +5,10 @@
 import type { BodySource } from "../../queue/entry.ts";
 import type { BodyWriter } from "../../queue/store.ts";
 import { StorageFailed } from "../../queue/store.ts";
-import { INLINE_BODY } from "./lease-due.ts";
+import { noteLargeOctets } from "./collect.ts";
 
 /** Small bodies are at most one chunk. */
-const CHUNK = INLINE_BODY;
+const CHUNK = 128 * 1024;
 const SMALLEST_BUFFER = 8 * 1024;
 /** Chunks of one body, and of all of them, that may be on their way to the disk. */
 const IN_FLIGHT = 4;
@@ -48,6 +48,7 @@ export class Spool {
   /** Sends a chunk; `arrived` hears what became of it before anybody who waits goes on. */
   send(body: number, seq: number, octets: Uint8Array, arrived: (failure?: Error) => void): void {
     this.inFlight++;
+    noteLargeOctets(octets.length);
     const settle = (failure?: Error) => {
       this.inFlight--;
       arrived(failure);
@@ -207,11 +208,18 @@ export function bodyOnDisk(size: number, queueId: string, read: (seq: number) =>
     size,
     async *chunks() {
       let left = size;
+      let last: Uint8Array | undefined;
+      let beforeLast: Uint8Array | undefined;
       for (let seq = 0; left > 0; seq++) {
+        // The collector would let some 60 MB of these gather before it looked.
+        if (beforeLast?.buffer instanceof ArrayBuffer) beforeLast.buffer.transfer(0);
+        beforeLast = last;
         const chunk = await read(seq);
+        last = chunk;
         if (chunk === undefined || chunk.length > left)
           throw new StorageFailed(`the body of ${queueId} is not whole: ${left} of ${size} octets cannot be read`);
         left -= chunk.length;
+        noteLargeOctets(chunk.length);
         yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
       }
     },
