@@ -2,7 +2,7 @@
  * One workload: a relay started through bench/peer on fresh folders, a sink and a load as processes of their own, and
  * what it cost. Everything stays on loopback addresses; every wait has an end.
  */
-import { execFileSync, fork, spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { execFileSync, fork, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
@@ -226,7 +226,8 @@ export async function runWorkload(workload: Workload, options: RunOptions): Prom
     const after = costOf(relay.pid ?? 0);
     return summarise(workload, report, await answer<SinkReport>(sink, 10_000, "report"), after.cpuMs - before.cpuMs, after.peakRssMb);
   } finally {
-    spawnSync(options.peer, ["stop", relayFolder], { stdio: "ignore", timeout: 60_000 });
+    // Not spawnSync: `stop` waits until the relay is gone, and only this process can take note of its end.
+    await once(spawn(options.peer, ["stop", relayFolder], { stdio: "ignore", timeout: 60_000 }), "exit");
     for (const child of children.toReversed()) if (child.exitCode === null) child.kill("SIGKILL");
     for (const child of children) if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
     rmSync(folder, { recursive: true, force: true });

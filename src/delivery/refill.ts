@@ -28,10 +28,18 @@ const SOON = 200;
 /** Postponed entries come back within this share of the wait, and within so many ms at most. */
 const POSTPONE_SPREAD = { share: 0.25, longest: 10_000 } as const;
 
+/** What is known of entries left to the database. */
+interface Left {
+  /** Whose they are; `undefined` stands for anybody's. */
+  whose: Set<Submitter> | undefined;
+  /** Counts up with every entry that is left. */
+  notes: number;
+}
+
 export class Refill {
   readonly #io: RefillIo;
-  /** Next hops that have due entries in the database, as far as is known, and whose; `undefined` stands for anybody's. */
-  readonly #due = new Map<NextHop, Set<Submitter> | undefined>();
+  /** Next hops that have due entries in the database, as far as is known. */
+  readonly #due = new Map<NextHop, Left>();
   #running = false;
   #soon = false;
   #again = false;
@@ -47,10 +55,10 @@ export class Refill {
 
   /** An entry was left to the database. Without a submitter it may be anybody's. */
   noteLeft(nextHop: NextHop, submitter?: Submitter): void {
-    const known = this.#due.get(nextHop);
-    if (submitter === undefined) this.#due.set(nextHop, undefined);
-    else if (known !== undefined) known.add(submitter);
-    else if (!this.#due.has(nextHop)) this.#due.set(nextHop, new Set([submitter]));
+    const left = this.#left(nextHop);
+    left.notes += 1;
+    if (submitter === undefined) left.whose = undefined;
+    else left.whose?.add(submitter);
     if (this.#soon || this.#stopped) return;
     // Many may be left within a moment, and each looks the same from here.
     this.#soon = true;
@@ -62,9 +70,17 @@ export class Refill {
 
   /** True if entries of this next hop wait in the database, of this submitter if one is named. */
   hasLeft(nextHop: NextHop, submitter?: Submitter): boolean {
-    if (submitter === undefined) return this.#due.has(nextHop);
-    const whose = this.#due.get(nextHop);
-    return whose === undefined ? this.#due.has(nextHop) : whose.has(submitter);
+    const left = this.#due.get(nextHop);
+    return left !== undefined && (submitter === undefined || left.whose === undefined || left.whose.has(submitter));
+  }
+
+  #left(nextHop: NextHop): Left {
+    let left = this.#due.get(nextHop);
+    if (left === undefined) {
+      left = { whose: new Set(), notes: 0 };
+      this.#due.set(nextHop, left);
+    }
+    return left;
   }
 
   /** Entries may have fallen due: at start, after a settlement that waits until `at`, on the operator's word. */
@@ -112,7 +128,7 @@ export class Refill {
     if (this.#lookAgain) {
       this.#lookAgain = false;
       const found = await store.findDueNextHops(clock.now(), NEXT_HOPS_A_ROUND);
-      for (const { nextHop } of found) this.#due.set(nextHop, undefined);
+      for (const { nextHop } of found) this.#left(nextHop).whose = undefined;
       const more = found.length === NEXT_HOPS_A_ROUND;
       const next = more ? clock.now() + 1000 : await store.findNextDue();
       // What is due already is in hand; the next look is for what falls due later.
@@ -129,10 +145,11 @@ export class Refill {
     const { store, clock, dispatcher } = this.#io;
     const room = dispatcher.roomOf(nextHop);
     if (room === 0) return;
-    const whose = this.#due.get(nextHop);
+    const left = this.#left(nextHop);
+    const { notes } = left;
     const entries = await store.leaseDue(nextHop, room, clock.now(), this.#io.leaseUntil());
-    // Somebody's entry may have been left meanwhile; then the note of it stays.
-    if (entries.length < room && this.#due.get(nextHop) === whose) this.#due.delete(nextHop);
+    // What was left meanwhile may have come too late for this answer: then somebody has to ask again.
+    if (entries.length < room && left.notes === notes) this.#due.delete(nextHop);
     this.#io.offer(entries);
   }
 
