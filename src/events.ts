@@ -5,7 +5,12 @@
 
 export type PosternEvent =
   // the process
-  | { readonly kind: "started"; readonly version: string; readonly listeners: readonly { name: string; address: string; port: number; tls: string }[]; readonly dataFolder: string }
+  | {
+      readonly kind: "started";
+      readonly version: string;
+      readonly listeners: readonly { name: string; address: string; port: number; tls: string }[];
+      readonly dataFolder: string;
+    }
   | { readonly kind: "notice"; readonly level: "info" | "warn"; readonly text: string }
   | { readonly kind: "reloaded"; readonly changed: readonly string[] }
   | { readonly kind: "reload-refused"; readonly errors: readonly string[] }
@@ -13,11 +18,43 @@ export type PosternEvent =
   | { readonly kind: "stopped"; readonly leftInFlight: number }
   | { readonly kind: "fault"; readonly where: string; readonly error: Error }
   // submission
-  | { readonly kind: "client-refused"; readonly listener: string; readonly client: string; readonly reason: string; readonly detail: string }
+  | {
+      readonly kind: "client-refused";
+      readonly listener: string;
+      readonly client: string;
+      readonly reason: string;
+      readonly detail: string;
+    }
   | { readonly kind: "login-succeeded"; readonly listener: string; readonly client: string; readonly user: string }
-  | { readonly kind: "login-failed"; readonly listener: string; readonly client: string; readonly user: string; readonly failures: number; readonly bannedUntil?: number }
-  | { readonly kind: "command-rejected"; readonly listener: string; readonly client: string; readonly user?: string; readonly command: "MAIL" | "RCPT" | "DATA" | "AUTH"; readonly argument: string; readonly reply: string }
-  | { readonly kind: "message-accepted"; readonly id: string; readonly listener: string; readonly client: string; readonly user?: string; readonly sender: string; readonly recipients: number; readonly size: number; readonly messageId?: string; readonly tls?: string }
+  | {
+      readonly kind: "login-failed";
+      readonly listener: string;
+      readonly client: string;
+      readonly user: string;
+      readonly failures: number;
+      readonly bannedUntil?: number;
+    }
+  | {
+      readonly kind: "command-rejected";
+      readonly listener: string;
+      readonly client: string;
+      readonly user?: string;
+      readonly command: "MAIL" | "RCPT" | "DATA" | "AUTH";
+      readonly argument: string;
+      readonly reply: string;
+    }
+  | {
+      readonly kind: "message-accepted";
+      readonly id: string;
+      readonly listener: string;
+      readonly client: string;
+      readonly user?: string;
+      readonly sender: string;
+      readonly recipients: number;
+      readonly size: number;
+      readonly messageId?: string;
+      readonly tls?: string;
+    }
   // delivery: one event an attempt and recipient
   | {
       readonly kind: "recipient-settled";
@@ -40,9 +77,22 @@ export type PosternEvent =
       readonly nextAttempt?: number;
       readonly attempt: number;
     }
-  | { readonly kind: "notice-enqueued"; readonly id: string; readonly about: string; readonly to: string; readonly action: "failed" | "delayed" | "relayed" | "expired" }
+  | {
+      readonly kind: "notice-enqueued";
+      readonly id: string;
+      readonly about: string;
+      readonly to: string;
+      readonly action: "failed" | "delayed" | "relayed" | "expired";
+    }
   | { readonly kind: "notice-suppressed"; readonly about: string; readonly why: string }
-  | { readonly kind: "destination-down"; readonly nextHop: string; readonly until: number; readonly reason: string; readonly detail: string; readonly postponed: number }
+  | {
+      readonly kind: "destination-down";
+      readonly nextHop: string;
+      readonly until: number;
+      readonly reason: string;
+      readonly detail: string;
+      readonly postponed: number;
+    }
   | { readonly kind: "destination-up"; readonly nextHop: string }
   // store
   | { readonly kind: "storage-trouble"; readonly what: "full" | "failed" | "reserve"; readonly detail: string }

@@ -32,7 +32,10 @@ export interface RelayIo {
   readonly random: () => number;
   readonly emit: EmitEvent;
   /** Reads the configuration again, for `reload`. */
-  reread(): Promise<{ readonly ok: true; readonly settings: Settings; readonly notes: readonly string[] } | { readonly ok: false; readonly errors: readonly string[] }>;
+  reread(): Promise<
+    | { readonly ok: true; readonly settings: Settings; readonly notes: readonly string[] }
+    | { readonly ok: false; readonly errors: readonly string[] }
+  >;
 }
 
 export interface Relay {
@@ -55,7 +58,13 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
   let open = makeConnector(settings, clock);
   const dataFolder = resolve(settings.data.folder);
 
-  const store = await openSqliteStore({ folder: dataFolder, clock, emit, minimumFree: settings.data.minimumFree, settlementReserve: settings.data.settlementReserve });
+  const store = await openSqliteStore({
+    folder: dataFolder,
+    clock,
+    emit,
+    minimumFree: settings.data.minimumFree,
+    settlementReserve: settings.data.settlementReserve,
+  });
   let lookup: DnsClient | undefined;
   let control: Control | undefined;
   let submission: Submission | undefined;
@@ -66,7 +75,11 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       rules: () => rules,
       store,
       lookup,
-      findConfiguredHost: createConfiguredHostLookup({ clock, timeout: settings.resolver.timeout * settings.resolver.attempts, ipv6: () => rules.useIpv6 }),
+      findConfiguredHost: createConfiguredHostLookup({
+        clock,
+        timeout: settings.resolver.timeout * settings.resolver.attempts,
+        ipv6: () => rules.useIpv6,
+      }),
       open: (target) => open(target),
       clock,
       random,
@@ -118,7 +131,8 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         lookup?.clear();
         const changed = [...new Set([...comparison.changed, ...refreshed])];
         emit({ kind: "reloaded", changed });
-        for (const path of comparison.needsRestart) emit({ kind: "notice", level: "warn", text: `${path} has changed, which takes effect at the next start only` });
+        for (const path of comparison.needsRestart)
+          emit({ kind: "notice", level: "warn", text: `${path} has changed, which takes effect at the next start only` });
         return { ok: true, changed };
       } catch (error) {
         const errors = [error instanceof Error ? error.message : String(error)];
@@ -188,7 +202,14 @@ function listenerStatus(settings: Settings, open: Submission["listeners"]): List
     .filter((listener) => listener.tls !== "implicit" || settings.submission.certificateFile !== undefined)
     .map(({ name, address, port, tls, login }) => {
       const found = open.find((listener) => listener.name === name);
-      return { name, address: found?.address ?? address, port: found?.port ?? port, tls: found?.tls ?? tls, login, open: found !== undefined };
+      return {
+        name,
+        address: found?.address ?? address,
+        port: found?.port ?? port,
+        tls: found?.tls ?? tls,
+        login,
+        open: found !== undefined,
+      };
     });
 }
 
@@ -234,10 +255,14 @@ function fallbackName(): string {
 function warnings(settings: Settings, rules: DeliveryRules): string[] {
   const found: string[] = [];
   if (rules.mailname === undefined && settings.delivery.relayhost === undefined) {
-    found.push("mailname is not set and this machine's name has no dot: mail for MX hosts waits. Set mailname (MAILNAME) to the name that your sending address resolves to, or a relayhost");
+    found.push(
+      "mailname is not set and this machine's name has no dot: mail for MX hosts waits. Set mailname (MAILNAME) to the name that your sending address resolves to, or a relayhost",
+    );
   }
   if (process.env["NODE_EXTRA_CA_CERTS"] !== undefined) {
-    found.push(`NODE_EXTRA_CA_CERTS=${process.env["NODE_EXTRA_CA_CERTS"]} adds to the certificates that are trusted with tls.roots: bundled`);
+    found.push(
+      `NODE_EXTRA_CA_CERTS=${process.env["NODE_EXTRA_CA_CERTS"]} adds to the certificates that are trusted with tls.roots: bundled`,
+    );
   }
   if (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
     found.push("NODE_TLS_REJECT_UNAUTHORIZED=0 is set and has no effect here: certificates are verified all the same");
@@ -249,7 +274,9 @@ function keepHouse(store: QueueStore, settings: () => Settings, clock: Clock, em
   return repeat(clock, HOUSEKEEPING, () => {
     store.admin
       .forgetFinished(clock.now() - settings().data.keepFinished)
-      .catch((error: unknown) => emit({ kind: "fault", where: "housekeeping", error: error instanceof Error ? error : new Error(String(error)) }));
+      .catch((error: unknown) =>
+        emit({ kind: "fault", where: "housekeeping", error: error instanceof Error ? error : new Error(String(error)) }),
+      );
   });
 }
 

@@ -109,7 +109,12 @@ export class DeliveryWorker {
 
   leaseNow(nextHop: NextHop, submitter: Submitter): boolean {
     // Behind what the same client left to the database nothing of it goes first; others are not held up by that.
-    if (!this.#stopping && this.#dispatcher.hasRoomFor(nextHop, submitter, this.#io.clock.now()) && !this.#refill.hasLeft(nextHop, submitter)) return true;
+    if (
+      !this.#stopping &&
+      this.#dispatcher.hasRoomFor(nextHop, submitter, this.#io.clock.now()) &&
+      !this.#refill.hasLeft(nextHop, submitter)
+    )
+      return true;
     this.#refill.noteLeft(nextHop, submitter);
     return false;
   }
@@ -239,7 +244,12 @@ export class DeliveryWorker {
     return planDelivery(facts, rules, this.#io.random);
   }
 
-  async #attempt(job: Job, plan: DeliveryPlan & { kind: "attempt" }, rules: DeliveryRules, connection: { open: boolean }): Promise<AttemptResult> {
+  async #attempt(
+    job: Job,
+    plan: DeliveryPlan & { kind: "attempt" },
+    rules: DeliveryRules,
+    connection: { open: boolean },
+  ): Promise<AttemptResult> {
     let connected = false;
     try {
       return await attemptDelivery(job.entry, plan, {
@@ -283,7 +293,8 @@ export class DeliveryWorker {
     const change = this.#dispatcher.finished(job, contact, this.#io.clock.now());
     if (change === "came-up") this.#io.emit({ kind: "destination-up", nextHop: destination.nextHop });
     if (change === "went-down") this.#putAside(destination.nextHop, this.#dispatcher.withdraw(destination.nextHop), true);
-    else if (this.#refill.hasLeft(destination.nextHop) && this.#dispatcher.readyOf(destination.nextHop) < READY_LIMITS.perLane / 2) this.#refill.run();
+    else if (this.#refill.hasLeft(destination.nextHop) && this.#dispatcher.readyOf(destination.nextHop) < READY_LIMITS.perLane / 2)
+      this.#refill.run();
   }
 
   /** Entries for a destination that is down go back to the database and wait there, with all others for it. */
@@ -293,7 +304,14 @@ export class DeliveryWorker {
       await this.#giveBack(entries);
       const postponed = await this.#refill.postpone(nextHop);
       if (!wentDown || lastProblem === undefined) return;
-      this.#io.emit({ kind: "destination-down", nextHop, until: downUntil, reason: lastProblem.type, detail: lastProblem.detail, postponed });
+      this.#io.emit({
+        kind: "destination-down",
+        nextHop,
+        until: downUntil,
+        reason: lastProblem.type,
+        detail: lastProblem.detail,
+        postponed,
+      });
     };
     this.#track(work().catch((error: unknown) => this.#fault("postponing", error)));
   }

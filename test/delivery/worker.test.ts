@@ -163,7 +163,11 @@ test("a message that is delivered leaves the queue, and its log line says to who
   await begin();
   const id = await world.submit("good.test");
   await eventually(async () => expect(await waiting()).toBe(0));
-  await eventually(() => expect(world.events).toContainEqual(expect.objectContaining({ kind: "recipient-settled", id, outcome: "delivered", recipient: "jo@good.test" })));
+  await eventually(() =>
+    expect(world.events).toContainEqual(
+      expect.objectContaining({ kind: "recipient-settled", id, outcome: "delivered", recipient: "jo@good.test" }),
+    ),
+  );
   expect(world.taken).toEqual(["app@sender.test → jo@good.test"]);
 });
 
@@ -188,7 +192,12 @@ describe("a destination that cannot be reached", () => {
   test("each of its waiting messages tells why it waits", async () => {
     await begin(SETTINGS);
     world.scripts.set("dead.test", { open: refuse });
-    const ids = [await world.submit("dead.test"), await world.submit("dead.test"), await world.submit("dead.test"), await world.submit("dead.test")];
+    const ids = [
+      await world.submit("dead.test"),
+      await world.submit("dead.test"),
+      await world.submit("dead.test"),
+      await world.submit("dead.test"),
+    ];
     await eventually(async () => {
       for (const id of ids) {
         const { entries } = await world.store.admin.list({ ids: [id as never] }, { limit: 10 });
@@ -235,7 +244,9 @@ describe("a destination that cannot be reached", () => {
     await begin({ delivery: { retry: { destinationDown: "1h", waits: ["1h"] } } });
     world.scripts.set("dead.test", { open: refuse });
     const id = await world.submit("dead.test", "app", 1500);
-    await eventually(() => expect(world.events).toContainEqual(expect.objectContaining({ kind: "recipient-settled", id, outcome: "expired" })));
+    await eventually(() =>
+      expect(world.events).toContainEqual(expect.objectContaining({ kind: "recipient-settled", id, outcome: "expired" })),
+    );
     // The sender hears of it.
     await eventually(() => expect(world.taken).toEqual([" → app@sender.test"]));
   });

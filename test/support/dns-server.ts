@@ -12,7 +12,7 @@
  * gives NODATA. Both carry a SOA. Aliases are followed inside the zone, as a resolver does.
  */
 import { createSocket, type RemoteInfo } from "node:dgram";
-import { createServer, type AddressInfo, type Socket } from "node:net";
+import { createServer, type Socket } from "node:net";
 import dnsPacket, { type Answer, type DecodedPacket, type Packet, type Question, type RecordType } from "dns-packet";
 import { type Behaviour, blank, canonical, edns, RCODES, recordsOf, soa, truncated, type Zone, type ZoneEntry } from "./dns-zone.ts";
 
@@ -236,7 +236,7 @@ async function bindBoth(address: string): Promise<{ udp: ReturnType<typeof creat
     await new Promise<void>((done, failed) => udp.once("error", failed).bind(0, address, done));
     const tcp = createServer();
     try {
-      await new Promise<void>((done, failed) => tcp.once("error", failed).listen((udp.address() as AddressInfo).port, address, done));
+      await new Promise<void>((done, failed) => tcp.once("error", failed).listen(udp.address().port, address, done));
       return { udp, tcp };
     } catch (error) {
       udp.close();
