@@ -88,7 +88,6 @@ export async function main(): Promise<void> {
   }
   const io: CliIo = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, environment: process.env, clock: systemClock };
   const { rooms } = await import("./assembly.ts");
-  process.exitCode = await runProgram(process.argv.slice(2), io, rooms);
-  // A terminal that was asked something would keep the process.
-  process.stdin.unref?.();
+  // All is written and saved by then. A terminal that was asked something, or a host that never greets, must not keep the process.
+  process.exit(await runProgram(process.argv.slice(2), io, rooms));
 }

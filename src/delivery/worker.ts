@@ -58,12 +58,31 @@ const CROWDED_RETRIES = 3;
 /** When the database could not take an outcome, delivery pauses so long. */
 const STORAGE_PAUSE = 5000;
 
+/** After its connections were cut an attempt needs no longer to settle. */
+const AFTER_CUT = 2000;
+/** An entry whose attempt failed by our own fault is tried again so much later. */
+const AFTER_FAULT = 60_000;
+
+/** An attempt under way. `opening`: it waits for a connection, and nothing has been said to anybody there. */
+interface Run {
+  readonly entry: LeasedEntry;
+  state: "busy" | "opening" | "given-up";
+  ended: Promise<void>;
+}
+
+/** A function, since the state changes behind the back of whoever awaits. */
+function isGivenUp(run: Run): boolean {
+  return run.state === "given-up";
+}
+
 export class DeliveryWorker {
   readonly #io: DeliveryIo;
   readonly #dispatcher: Dispatcher;
   readonly #pool: ConnectionPool;
   readonly #refill: Refill;
-  readonly #running = new Set<Promise<void>>();
+  readonly #runs = new Set<Run>();
+  /** What must still reach the database. */
+  readonly #saving = new Set<Promise<void>>();
   readonly #crowded = new WeakMap<LeasedEntry, number>();
   readonly #sessions = new Set<Session>();
   #stopping = false;
@@ -157,32 +176,44 @@ export class DeliveryWorker {
   }
 
   /**
-   * Starts nothing new, gives leases back, and lets attempts under way finish for `grace` ms; what is left then is cut
-   * off and waits. Returns how many were cut off.
+   * Starts nothing new, gives leases back, and lets attempts that talk to a host finish for `grace` ms; what is left then is
+   * cut off and waits. Those that have not got a connection yet are not waited for. Returns how many were cut off.
    */
   async stop(grace: number): Promise<number> {
     this.#stopping = true;
     this.#refill.stop();
-    const givenBack = this.#giveBack(this.#dispatcher.withdrawAll());
     const closed = this.#pool.close();
-    let cancel = () => {};
-    const timeUp = new Promise<"time-up">((resolve) => {
-      cancel = this.#io.clock.after(grace, () => resolve("time-up"));
-    });
-    const ended = await Promise.race([this.#allDone(), timeUp]);
-    cancel();
-    const leftInFlight = ended === "time-up" ? this.#dispatcher.active : 0;
-    if (leftInFlight > 0) {
-      for (const session of this.#sessions) session.destroy();
-      await Promise.race([this.#allDone(), new Promise((resolve) => this.#io.clock.after(2000, () => resolve("time-up")))]);
+    const opening = [...this.#runs].filter(({ state }) => state === "opening");
+    for (const run of opening) run.state = "given-up";
+    await this.#giveBack([...this.#dispatcher.withdrawAll(), ...opening.map(({ entry }) => entry)]);
+    if (await this.#endsWithin(grace)) {
+      await closed;
+      return 0;
     }
-    await Promise.all([givenBack, closed]);
+    const leftInFlight = this.#sessions.size;
+    for (const session of this.#sessions) session.destroy();
+    await this.#endsWithin(AFTER_CUT);
     return leftInFlight;
   }
 
-  async #allDone(): Promise<"done"> {
-    while (this.#running.size > 0) await Promise.all(this.#running);
-    return "done";
+  /** True if all that matters came to its end in time: attempts with a connection, and what is being saved. */
+  async #endsWithin(wait: number): Promise<boolean> {
+    let timeIsUp = false;
+    let ring = (): void => {};
+    const bell = new Promise<void>((resolve) => {
+      ring = resolve;
+    });
+    const cancel = this.#io.clock.after(wait, () => {
+      timeIsUp = true;
+      ring();
+    });
+    while (!timeIsUp) {
+      const busy = [...this.#runs].filter(({ state }) => state === "busy").map(({ ended }) => ended);
+      if (busy.length + this.#saving.size === 0) break;
+      await Promise.race([bell, Promise.all([...busy, ...this.#saving])]);
+    }
+    cancel();
+    return !timeIsUp;
   }
 
   #pump(): void {
@@ -191,27 +222,31 @@ export class DeliveryWorker {
   }
 
   #begin(job: Job): void {
-    this.#track(this.#run(job).catch((error: unknown) => this.#fault("delivery", error)));
+    const run: Run = { entry: job.entry, state: "busy", ended: Promise.resolve() };
+    this.#runs.add(run);
+    run.ended = this.#run(job, run)
+      .catch((error: unknown) => this.#fault("delivery", error))
+      .finally(() => this.#runs.delete(run));
   }
 
   /** The end of the process waits for it. It must not reject. */
   #track(work: Promise<void>): void {
-    this.#running.add(work);
-    void work.finally(() => this.#running.delete(work));
+    this.#saving.add(work);
+    void work.finally(() => this.#saving.delete(work));
   }
 
-  async #run(job: Job): Promise<void> {
+  async #run(job: Job, run: Run): Promise<void> {
     const { entry } = job;
     const rules = this.#io.rules();
     let contact: Contact = { kind: "nothing-learnt" };
-    let settlement: Settlement | undefined;
+    let settlement: Settlement;
     let result: AttemptResult | undefined;
     try {
       const startedAt = this.#io.clock.now();
       const plan = await this.#plan(entry, rules);
       if (plan.kind === "attempt") {
         const connection = { open: false };
-        result = await this.#attempt(job, plan, rules, connection);
+        result = await this.#attempt(job, run, plan, rules, connection);
         contact = contactOf(result, connection.open);
         if (contact.kind === "unusable" && this.#isCrowded(job)) {
           this.#finish(job, contact);
@@ -227,10 +262,11 @@ export class DeliveryWorker {
         newQueueId: () => this.#io.store.newQueueId(),
       });
     } catch (error) {
+      if (isGivenUp(run)) return;
       // Our own fault, or a body that could not be read: the entry is given back and tried later, never lost.
       this.#finish(job, { kind: "nothing-learnt" });
       this.#fault(`attempt of ${entry.message.id}`, error);
-      await this.#io.store.releaseLeases([entry.lease], this.#io.clock.now() + 60_000);
+      await this.#io.store.releaseLeases([entry.lease], this.#io.clock.now() + AFTER_FAULT);
       return;
     }
     this.#finish(job, contact);
@@ -246,11 +282,11 @@ export class DeliveryWorker {
 
   async #attempt(
     job: Job,
+    run: Run,
     plan: DeliveryPlan & { kind: "attempt" },
     rules: DeliveryRules,
     connection: { open: boolean },
   ): Promise<AttemptResult> {
-    let connected = false;
     try {
       return await attemptDelivery(job.entry, plan, {
         rules,
@@ -259,14 +295,19 @@ export class DeliveryWorker {
         acquire: async (target: SessionTarget, freshOnly: boolean): Promise<Acquired> => {
           const crowded = !job.destination.answers && this.#dispatcher.isCrowded;
           const hurried = crowded ? { ...target, greetingWait: rules.delivery.timeouts.greetingWhenCrowded } : target;
+          // Once something has been said to some host, the attempt must be settled, or the next would say it again.
+          if (!connection.open) run.state = "opening";
           const acquired = await this.#pool.acquire(hurried, freshOnly);
+          if (isGivenUp(run)) {
+            // Its lease went back when the process began to end: whoever holds it next says the first word.
+            if (acquired.kind === "open") acquired.session.destroy();
+            throw new Error("the process ends");
+          }
+          run.state = "busy";
           if (acquired.kind === "open") {
             this.#sessions.add(acquired.session);
+            if (!connection.open) this.#dispatcher.noteConnected(job, true);
             connection.open = true;
-            if (!connected) {
-              connected = true;
-              this.#dispatcher.noteConnected(job, true);
-            }
           }
           return acquired;
         },
@@ -276,7 +317,7 @@ export class DeliveryWorker {
         },
       });
     } finally {
-      if (connected) this.#dispatcher.noteConnected(job, false);
+      if (connection.open) this.#dispatcher.noteConnected(job, false);
     }
   }
 

@@ -70,7 +70,7 @@ export interface BodySource {
   /** The whole body when it is at hand in memory (small bodies of the first attempt). */
   readonly inMemory?: Buffer;
   /**
-   * Chunks of at most 256 KB, each good until the second one after it is asked for: whoever keeps it longer copies it. May
+   * Chunks of at most 128 KB, each good until the second one after it is asked for: whoever keeps it longer copies it. May
    * be called again, for the next host. Rejects if the body cannot be read in full; never ends early without an error.
    */
   chunks(): AsyncIterable<Buffer>;

@@ -296,6 +296,16 @@ describe("the end of the process", () => {
   });
 });
 
+test("does not wait for a host that never greets, and its message is due at the next start, untried", async () => {
+  await begin();
+  world.scripts.set("silent.test", { open: () => new Promise(() => {}) });
+  await world.submit("silent.test");
+  await eventually(() => expect(world.dialled).toEqual(["silent.test"]));
+  expect(await world.worker.stop(60_000)).toBe(0);
+  const [entry] = await world.store.leaseDue("silent.test" as NextHop, 1, Date.now() + 1000, Date.now() + 60_000);
+  expect(entry?.attempts).toBe(0);
+});
+
 test("an outcome that the database could not take is saved later, and the message is not sent twice", async () => {
   await begin();
   const save = world.store.saveSettlement.bind(world.store);

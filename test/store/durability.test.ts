@@ -101,7 +101,7 @@ describe("stable storage", () => {
     await submit(first.store, { body: octets });
     await first.store.close();
     const { store } = await openTestStore({ folder });
-    await expect.poll(count).toBe(3);
+    await expect.poll(count).toBe(5);
     const [entry] = await store.leaseDue(hop("dane.test"), 1, T0, T0 + 1000);
     expect((await readBody(entry!)).equals(octets)).toBe(true);
     await store.saveSettlement(entry!.lease, settlementOf(entry!, [DELIVERED]), NO_LEASE);

@@ -6,8 +6,7 @@ import type Database from "better-sqlite3";
 import { ENTRY_COLUMNS, entryFacts, MESSAGE_COLUMNS, messagePlace, RECIPIENT_COLUMNS } from "./rows.ts";
 import type { LeasedRows, Row } from "./wire.ts";
 
-/** Bodies up to this size come along with the lease, up to the second figure for all of them together. */
-export const INLINE_BODY = 256 * 1024;
+/** Small bodies come along with the lease, up to so many octets for all of them together. */
 const INLINE_BUDGET = 4 * 1024 * 1024;
 
 /** So many submitters without anything due are passed over before an answer with few entries is good enough. */

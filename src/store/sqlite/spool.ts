@@ -196,7 +196,7 @@ export function bodyInMemory(octets: Buffer): BodySource {
     size: octets.length,
     inMemory: octets,
     async *chunks() {
-      // Attempts ask for chunks of at most 256 KB; our own notices may be larger.
+      // Our own notices may be larger than a chunk.
       for (let at = 0; at < octets.length; at += CHUNK) yield octets.subarray(at, at + CHUNK);
     },
   };
