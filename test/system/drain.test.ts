@@ -39,6 +39,9 @@ test("SIGTERM waits for the reply to the final dot; the message is not sent agai
   held.resolve(undefined);
   expect(await relay.ended()).toBe(0);
   expect(receiver.messages).toHaveLength(1);
+  // It was there to hear the reply, and kept what it heard.
+  expect(relay.events.find((event) => event.event === "recipient-settled")).toMatchObject({ outcome: "delivered", attempt: 1 });
+  expect(relay.events.find((event) => event.event === "stopped")).toMatchObject({ leftInFlight: 0 });
 
   await relay.start();
   const probe = await SmtpClient.open(relay.port());
