@@ -278,7 +278,22 @@ class Opening {
     if (kind === "intermediate") return this.#fail(step, nonsense(reply, to, host), outcome);
     // A host that turns us away before it knows the message does not like this relay, or its address.
     const found = rejection(reply, to, host, undefined, kind === "permanent" ? "you" : "nobody");
-    return { ...this.#fail(step, found, outcome), permanent: kind === "permanent" };
+    if (kind !== "permanent" || this.#isProven(outcome)) return { ...this.#fail(step, found, outcome), permanent: kind === "permanent" };
+    // RFC 5321 §4.2.1 calls a 5yz final, yet where TLS is demanded nobody has shown yet that the host said it. If it counted,
+    // one forged line in clear would do what stripping STARTTLS must not: make mail bounce. So other hosts are asked, and then it waits.
+    const { text } = this.#target.requirement.because;
+    return this.#fail(
+      step,
+      { ...found, detail: `${found.detail}, in clear, so anybody on the way may have said it; proof is demanded by ${text}` },
+      outcome,
+    );
+  }
+
+  /** True if what the host says now comes over a channel as good as the one demanded. */
+  #isProven(outcome: TlsOutcome | undefined): boolean {
+    const { requirement, tls } = this.#target;
+    if (outcome !== undefined) return meetsRequirement(outcome, requirement);
+    return requirement.atLeast === "clear" && tls !== "implicit";
   }
 
   #lost(step: SessionStep, loss: Loss, outcome?: TlsOutcome): Ended {

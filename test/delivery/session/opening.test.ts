@@ -57,7 +57,7 @@ describe("the greeting", () => {
     ["SSH-2.0-OpenSSH_9.2\r\n", "protocol-error", false, "4.5.0"],
   ];
   test.each(refusals)("%j: %s, permanent: %s", async (greeting, type, permanent, status) => {
-    const result = await failure({ greeting, certificate }, { atLeast: "authenticated" });
+    const result = await failure({ greeting, certificate }, { atLeast: "clear" });
     expect(result).toMatchObject({
       step: "greeting",
       permanent,
@@ -66,6 +66,21 @@ describe("the greeting", () => {
     });
     if (/^4|^5/.test(greeting)) expect(result.problem.reply?.code).toBe(Number(greeting.slice(0, 3)));
     expect(result.heard.some((line) => line.includes("EHLO"))).toBe(false);
+  });
+
+  test.each(["encrypted", "authenticated"] as const)("5yz in clear is nobody's last word where %s TLS is demanded", async (atLeast) => {
+    const refused = await failure({ greeting: "554 5.7.1 go away\r\n", certificate }, { atLeast });
+    expect(refused).toMatchObject({ step: "greeting", permanent: false, problem: { type: "rejected", reply: { code: 554 } } });
+    expect(refused.problem.detail).toContain("in clear, so anybody on the way may have said it");
+    const hello = await failure({ certificate, answer: answer("EHLO", "554 no\r\n") }, { atLeast });
+    expect(hello).toMatchObject({ step: "ehlo", permanent: false, problem: { type: "rejected" } });
+  });
+
+  test("5yz inside the TLS that was demanded is final", async () => {
+    let hellos = 0;
+    const second: Answer = (heard) => (heard.startsWith("EHLO") && ++hellos === 2 ? "554 5.7.1 not you\r\n" : undefined);
+    const result = await failure({ certificate, answer: second }, { atLeast: "authenticated" });
+    expect(result).toMatchObject({ step: "ehlo", permanent: true, tls: { kind: "authenticated" }, problem: { type: "rejected" } });
   });
 
   test("a connection closed without a word was not answered", async () => {
