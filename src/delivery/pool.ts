@@ -91,6 +91,12 @@ export class ConnectionPool {
     this.#armSweep();
   }
 
+  /** Gives back a connection on which nothing may be said any more. */
+  discard(session: Session): void {
+    session.destroy();
+    this.release(session);
+  }
+
   /** Says goodbye on every idle connection; those in use follow when they are released. */
   async close(): Promise<void> {
     this.#closing = true;

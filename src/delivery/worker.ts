@@ -10,7 +10,7 @@ import type { NextHop } from "../mail/domain.ts";
 import type { DnsLookup, FindConfiguredHost } from "../policy/facts.ts";
 import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { Settlement } from "../queue/settlement.ts";
-import type { EnqueueOptions, QueueStore } from "../queue/store.ts";
+import { type EnqueueOptions, type QueueStore, StorageFailed, StorageFull } from "../queue/store.ts";
 import type { AttemptResult } from "./attempt.ts";
 import { attemptDelivery } from "./attempt.ts";
 import type { Contact } from "./destination.ts";
@@ -55,7 +55,7 @@ export interface DeliveryIo {
 const LEASE_MS = 12 * 3_600_000;
 /** An entry that met a host with all connections taken is tried again at once so many times before it is deferred. */
 const CROWDED_RETRIES = 3;
-/** When the database could not take an outcome, delivery pauses so long. */
+/** What the database could not take is offered to it again after so long; while it is in trouble delivery pauses. */
 const STORAGE_PAUSE = 5000;
 
 /** After its connections were cut an attempt needs no longer to settle. */
@@ -86,6 +86,9 @@ export class DeliveryWorker {
   readonly #crowded = new WeakMap<LeasedEntry, number>();
   readonly #sessions = new Set<Session>();
   #stopping = false;
+  /** The time of a stopping process is over: no host hears another first word, and nothing is offered to the database again. */
+  readonly #cut = new AbortController();
+  /** On the monotonic clock: the other one may be set back. */
   #pausedUntil = 0;
   readonly #enqueueOptions: EnqueueOptions;
 
@@ -156,7 +159,7 @@ export class DeliveryWorker {
       } else this.#dispatcher.offer(entry);
     }
     for (const [nextHop, aside] of down) this.#putAside(nextHop, aside);
-    if (this.#stopping) void this.#giveBack(this.#dispatcher.withdrawAll());
+    if (this.#stopping) this.#track(this.#giveBack(this.#dispatcher.withdrawAll()));
     else this.#pump();
   }
 
@@ -191,6 +194,7 @@ export class DeliveryWorker {
       return 0;
     }
     const leftInFlight = this.#sessions.size;
+    this.#cut.abort();
     for (const session of this.#sessions) session.destroy();
     await this.#endsWithin(AFTER_CUT);
     return leftInFlight;
@@ -217,7 +221,7 @@ export class DeliveryWorker {
   }
 
   #pump(): void {
-    if (this.#stopping || this.#io.clock.now() < this.#pausedUntil) return;
+    if (this.#stopping || this.#io.clock.monotonic() < this.#pausedUntil) return;
     for (let job = this.#dispatcher.next(); job !== undefined; job = this.#dispatcher.next()) this.#begin(job);
   }
 
@@ -266,7 +270,7 @@ export class DeliveryWorker {
       // Our own fault, or a body that could not be read: the entry is given back and tried later, never lost.
       this.#finish(job, { kind: "nothing-learnt" });
       this.#fault(`attempt of ${entry.message.id}`, error);
-      await this.#io.store.releaseLeases([entry.lease], this.#io.clock.now() + AFTER_FAULT);
+      await this.#giveBack([entry], AFTER_FAULT);
       return;
     }
     this.#finish(job, contact);
@@ -291,16 +295,22 @@ export class DeliveryWorker {
       return await attemptDelivery(job.entry, plan, {
         rules,
         clock: this.#io.clock,
+        stop: this.#cut.signal,
         findAddresses: (host: PlannedHost) => findHostAddresses(host, rules, this.#io),
         acquire: async (target: SessionTarget, freshOnly: boolean): Promise<Acquired> => {
           const crowded = !job.destination.answers && this.#dispatcher.isCrowded;
           const hurried = crowded ? { ...target, greetingWait: rules.delivery.timeouts.greetingWhenCrowded } : target;
-          // Once something has been said to some host, the attempt must be settled, or the next would say it again.
+          const ends = (): boolean => {
+            // Once something has been said to some host, the attempt must be settled, or the next would say it again.
+            if (this.#cut.signal.aborted && !connection.open) run.state = "given-up";
+            return this.#cut.signal.aborted || isGivenUp(run);
+          };
+          if (ends()) throw new Error("the process ends");
           if (!connection.open) run.state = "opening";
           const acquired = await this.#pool.acquire(hurried, freshOnly);
-          if (isGivenUp(run)) {
-            // Its lease went back when the process began to end: whoever holds it next says the first word.
-            if (acquired.kind === "open") acquired.session.destroy();
+          if (ends()) {
+            // Its lease went back, or ends with the process: whoever holds it next says the first word.
+            if (acquired.kind === "open") this.#pool.discard(acquired.session);
             throw new Error("the process ends");
           }
           run.state = "busy";
@@ -357,35 +367,68 @@ export class DeliveryWorker {
     this.#track(work().catch((error: unknown) => this.#fault("postponing", error)));
   }
 
-  async #giveBack(entries: readonly LeasedEntry[]): Promise<void> {
+  /** Never rejects: what the database does not take back now it is offered again, and a process that ends leaves it void. */
+  async #giveBack(entries: readonly LeasedEntry[], later = 0): Promise<void> {
     if (entries.length === 0) return;
-    await this.#io.store.releaseLeases(
-      entries.map(({ lease }) => lease),
-      this.#io.clock.now(),
-    );
+    const leases = entries.map(({ lease }) => lease);
+    for (;;) {
+      try {
+        return await this.#io.store.releaseLeases(leases, this.#io.clock.now() + later);
+      } catch (error) {
+        this.#fault("giving leases back", error);
+      }
+      if (this.#stopping) return;
+      await this.#pause(STORAGE_PAUSE);
+    }
   }
 
+  /** Waits, but not beyond the end of the process. */
+  #pause(wait: number): Promise<void> {
+    return new Promise((resolve) => {
+      const { signal } = this.#cut;
+      if (signal.aborted) return resolve();
+      const end = (): void => {
+        cancel();
+        signal.removeEventListener("abort", end);
+        resolve();
+      };
+      const cancel = this.#io.clock.after(wait, end);
+      signal.addEventListener("abort", end);
+    });
+  }
+
+  /**
+   * Keeps the outcome, whatever it takes: while it waits the lease keeps the entry from being tried again. Only the end of the
+   * process ends that, and then what was delivered is delivered once more (RFC 5321 §6.1).
+   */
   async #save(entry: LeasedEntry, settlement: Settlement, result: AttemptResult | undefined): Promise<void> {
-    try {
-      const leased = await this.#io.store.saveSettlement(entry.lease, settlement, this.#enqueueOptions);
-      if (leased === "lease-lost") {
-        this.#fault("settling", new Error(`the lease of ${entry.message.id} for ${entry.nextHop} was lost before its attempt settled`));
-        return;
+    for (;;) {
+      let leased: LeasedEntry[] | "lease-lost" | undefined;
+      try {
+        leased = await this.#io.store.saveSettlement(entry.lease, settlement, this.#enqueueOptions);
+      } catch (error) {
+        this.#fault("settling", error);
+        // Going on would only make more of these. An error that is not the disk's is this one entry's, and stops nobody else.
+        if (error instanceof StorageFailed || error instanceof StorageFull) {
+          this.#pausedUntil = this.#io.clock.monotonic() + STORAGE_PAUSE;
+          this.#io.clock.after(STORAGE_PAUSE + 1, () => this.#pump());
+        }
       }
-      if (result?.fault !== undefined) this.#fault(`attempt of ${entry.message.id}`, result.fault);
-      for (const event of eventsOf(entry, settlement, result)) this.#io.emit(event);
-      if (settlement.nextAttempt !== undefined) this.#refill.lookAt(settlement.nextAttempt);
-      if (leased.length > 0) this.offer(leased);
-    } catch (error) {
-      // The outcome could not be kept. The lease keeps the entry from being tried again until a restart or its end;
-      // going on would only make more of these, so delivery pauses while the store is in trouble.
-      this.#pausedUntil = this.#io.clock.now() + STORAGE_PAUSE;
-      this.#io.clock.after(STORAGE_PAUSE, () => this.#pump());
-      this.#fault("settling", error);
-      this.#io.clock.after(STORAGE_PAUSE, () => {
-        this.#track(this.#save(entry, settlement, result));
-      });
+      if (leased !== undefined) return this.#tellSaved(entry, settlement, result, leased);
+      if (this.#cut.signal.aborted) return;
+      await this.#pause(STORAGE_PAUSE);
     }
+  }
+
+  #tellSaved(entry: LeasedEntry, settlement: Settlement, result: AttemptResult | undefined, leased: LeasedEntry[] | "lease-lost"): void {
+    if (leased === "lease-lost") {
+      this.#fault("settling", new Error(`the lease of ${entry.message.id} for ${entry.nextHop} was lost before its attempt settled`));
+      return;
+    }
+    if (leased.length > 0) this.offer(leased);
+    if (settlement.nextAttempt !== undefined) this.#refill.lookAt(settlement.nextAttempt);
+    if (result?.fault !== undefined) this.#fault(`attempt of ${entry.message.id}`, result.fault);
+    for (const event of eventsOf(entry, settlement, result)) this.#io.emit(event);
   }
 
   #fault(where: string, error: unknown): void {

@@ -13,6 +13,7 @@ import type { NextHop } from "../../src/mail/domain.ts";
 import type { DeliveryProblem } from "../../src/queue/settlement.ts";
 import { type QueueStore, StorageFailed } from "../../src/queue/store.ts";
 import { openSqliteStore } from "../../src/store/sqlite/open.ts";
+import { leasedEntry } from "../support/entries.ts";
 
 const REFUSED: DeliveryProblem = { type: "connect-failed", detail: "connection refused", whoActs: "receiver", status: "4.4.1" };
 const DELIVERED: RecipientReport = { kind: "delivered", reply: { code: 250, lines: ["2.0.0 taken"] } };
@@ -33,6 +34,10 @@ class World {
   readonly dialled: string[] = [];
   /** `sender → recipient` of every transaction, in order. */
   readonly taken: string[] = [];
+  /** Added to the wall clock, which may jump. */
+  jump = 0;
+  /** Every MX question waits for it. */
+  beforeMx: Promise<void> | undefined;
 
   private constructor(folder: string, store: QueueStore, settings: object) {
     this.folder = folder;
@@ -52,13 +57,16 @@ class World {
       rules: () => rules,
       store,
       lookup: {
-        findMx: async (domain) => ({
-          kind: "answer",
-          records: [{ preference: 10, exchange: `mx.${domain}` }],
-          security: "insecure",
-          canonicalName: domain,
-          expires: Number.MAX_SAFE_INTEGER,
-        }),
+        findMx: async (domain) => {
+          await this.beforeMx;
+          return {
+            kind: "answer",
+            records: [{ preference: 10, exchange: `mx.${domain}` }],
+            security: "insecure",
+            canonicalName: domain,
+            expires: Number.MAX_SAFE_INTEGER,
+          };
+        },
         findAddresses: async (host) => ({
           kind: "answer",
           records: [{ address: "192.0.2.1", family: 4 }],
@@ -69,7 +77,7 @@ class World {
       },
       findConfiguredHost: async () => ({ kind: "failed", reason: "not-a-name", detail: "none here" }),
       open: (target) => this.#open(target),
-      clock: systemClock,
+      clock: { ...systemClock, now: () => systemClock.now() + this.jump },
       random: Math.random,
       emit: (event) => this.events.push(event),
     });
@@ -152,6 +160,18 @@ afterEach(() => world.close());
 
 function eventually(claim: () => void | Promise<void>): Promise<void> {
   return vi.waitFor(claim, { timeout: 10_000, interval: 20 });
+}
+
+/** The next settlement is refused by the database. Resolves when it was. */
+function refuseSettlement(error: Error): Promise<void> {
+  const refused = Promise.withResolvers<undefined>();
+  const save = world.store.saveSettlement.bind(world.store);
+  world.store.saveSettlement = () => {
+    world.store.saveSettlement = save;
+    refused.resolve(undefined);
+    return Promise.reject(error);
+  };
+  return refused.promise;
 }
 
 async function waiting(): Promise<number> {
@@ -308,10 +328,89 @@ test("does not wait for a host that never greets, and its message is due at the 
 
 test("an outcome that the database could not take is saved later, and the message is not sent twice", async () => {
   await begin();
-  const save = world.store.saveSettlement.bind(world.store);
-  let failures = 1;
-  world.store.saveSettlement = (...args) => (failures-- > 0 ? Promise.reject(new StorageFailed("input/output error")) : save(...args));
+  void refuseSettlement(new StorageFailed("input/output error"));
   await world.submit("good.test");
   await eventually(async () => expect(await waiting()).toBe(0));
   expect(world.taken).toHaveLength(1);
+}, 20_000);
+
+describe("a database in trouble", () => {
+  test("an outcome that it refused is saved before the process ends", async () => {
+    await begin();
+    const refused = refuseSettlement(new StorageFailed("input/output error"));
+    await world.submit("good.test");
+    await refused;
+    expect(await world.worker.stop(60_000)).toBe(0);
+    expect(await waiting()).toBe(0);
+  }, 20_000);
+
+  test("one outcome that can never be kept holds up nobody else's mail", async () => {
+    await begin();
+    const refused = refuseSettlement(new Error("a broken promise of ours"));
+    await world.submit("poison.test");
+    await refused;
+    await world.submit("good.test");
+    // Well before the refused outcome is offered again.
+    await vi.waitFor(() => expect(world.taken).toContain("app@sender.test → jo@good.test"), { timeout: 2500, interval: 20 });
+  });
+
+  test("leases that it did not take back are offered to it again", async () => {
+    await begin({ delivery: { concurrency: { firstContact: 1 } } });
+    const release = world.store.releaseLeases.bind(world.store);
+    let refusals = 1;
+    world.store.releaseLeases = (...args) => (refusals-- > 0 ? Promise.reject(new StorageFailed("input/output error")) : release(...args));
+    let letGo = (): void => {};
+    world.scripts.set("down.test", { open: () => new Promise((resolve) => (letGo = () => resolve(refuse()))) });
+    await world.submit("down.test");
+    await world.submit("down.test");
+    await eventually(() => expect(world.dialled).toHaveLength(1));
+    letGo();
+    // Both wait in the database then; one that is still leased would wait for its lease's end.
+    await eventually(async () => expect(await world.store.admin.totals()).toMatchObject({ waiting: 2, active: 0 }));
+  }, 20_000);
+
+  test("the end of the process comes though it takes no lease back", async () => {
+    await begin({ delivery: { concurrency: { firstContact: 1 } } });
+    world.scripts.set("silent.test", { open: () => new Promise(() => {}) });
+    for (let n = 0; n < 3; n++) await world.submit("silent.test");
+    await eventually(() => expect(world.dialled).toHaveLength(1));
+    world.store.releaseLeases = () => Promise.reject(new StorageFailed("input/output error"));
+    expect(await world.worker.stop(200)).toBe(0);
+  });
+});
+
+test("what is handed over while the process ends goes back, and a database that is closed is no crash", async () => {
+  await begin();
+  await world.worker.stop(0);
+  const unhandled: unknown[] = [];
+  const note = (error: unknown): unknown => unhandled.push(error);
+  process.on("unhandledRejection", note);
+  world.store.releaseLeases = () => Promise.reject(new Error("the store is closed"));
+  world.worker.offer([leasedEntry({ nextHop: "late.test" })]);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  process.off("unhandledRejection", note);
+  expect(unhandled).toEqual([]);
+});
+
+test("an attempt that still looks for its host when the time is over says nothing to anybody", async () => {
+  await begin();
+  const found = Promise.withResolvers<undefined>();
+  world.beforeMx = found.promise;
+  await world.submit("late.test");
+  await eventually(() => expect(world.worker.snapshot().active).toBe(1));
+  expect(await world.worker.stop(10)).toBe(0);
+  found.resolve(undefined);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(world.dialled).toEqual([]);
+}, 20_000);
+
+test("a clock that is set back does not stretch the pause after a refused outcome", async () => {
+  await begin();
+  const refused = refuseSettlement(new StorageFailed("input/output error"));
+  await world.submit("good.test");
+  await refused;
+  await eventually(() => expect(world.events).toContainEqual(expect.objectContaining({ kind: "fault", where: "settling" })));
+  world.jump = -86_400_000;
+  await world.submit("other.test");
+  await eventually(() => expect(world.taken).toContain("app@sender.test → jo@other.test"));
 }, 20_000);
