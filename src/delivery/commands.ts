@@ -5,6 +5,7 @@
  */
 import { needsSmtpUtf8 } from "../mail/address.ts";
 import type { NotifyWishes, RecipientEnvelope } from "../mail/envelope.ts";
+import { embedUnicode } from "../mail/xtext.ts";
 import type { Extensions } from "./extensions.ts";
 import type { Transaction } from "./session.ts";
 
@@ -54,7 +55,7 @@ function parameter(value: string): string {
 
 /** An internationalised ORCPT for a host without SMTPUTF8: utf-8-addr-xtext (RFC 6533 §3). */
 function asciiOnly(value: string): string {
-  return value.replace(/[^\u0000-\u007f]/gu, (character) => `\\x{${(character.codePointAt(0) ?? 0).toString(16).toUpperCase()}}`);
+  return value.replace(/[^\u0000-\u007f]/gu, embedUnicode);
 }
 
 /** SMTPUTF8 is asked for exactly when it is needed (RFC 6531 §3.4). */

@@ -31,8 +31,3 @@ export interface NoticeFacts {
   /** The sender's address is internationalised, so whoever receives the notice takes UTF-8 (RFC 6533 §4.5). */
   readonly utf8: boolean;
 }
-
-/** RFC 5322 §3.3 with a numeric zone: `Tue, 01 Sep 2026 08:14:09 +0000`. */
-export function mailDate(time: number): string {
-  return new Date(time).toUTCString().replace("GMT", "+0000");
-}

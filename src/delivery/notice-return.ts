@@ -2,6 +2,7 @@
  * What a notice gives back of the message it is about (RFC 3464 §2, RFC 6522 §3, RFC 6533 §4): the stored octets in, a body
  * part out. The header, or the whole message where RET=FULL asks for it and it is not too large (RFC 3461 §6.2).
  */
+import { isAscii, isUtf8 } from "node:buffer";
 import type { BodySource } from "../queue/entry.ts";
 
 /** A message larger than this comes back as its header, whatever RET says. */
@@ -77,11 +78,6 @@ function part(type: string, encoding: "7bit" | "8bit" | "quoted-printable" | "ba
   return { fields: `Content-Type: ${type}\r\nContent-Transfer-Encoding: ${encoding}`, octets, eightBit: encoding === "8bit" };
 }
 
-function isAscii(octets: Buffer): boolean {
-  for (const octet of octets) if (octet > 127) return false;
-  return true;
-}
-
 /** 7-bit lines that need no encoding: at most 998 octets each (RFC 2045 §2.7). */
 function isPlain(octets: Buffer): boolean {
   let start = 0;
@@ -92,15 +88,6 @@ function isPlain(octets: Buffer): boolean {
     start = end + 2;
   }
   return isAscii(octets);
-}
-
-function isUtf8(octets: Buffer): boolean {
-  try {
-    new TextDecoder("utf-8", { fatal: true }).decode(octets);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function lines(base64: string): string {

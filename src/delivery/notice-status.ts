@@ -2,10 +2,12 @@
  * The part of a notice for machines (RFC 3464 §2; RFC 6533 §3 for internationalised addresses): facts in, the text of a
  * message/delivery-status body out. No field can be added by what a stranger said: every value is one clean line.
  */
-import { needsSmtpUtf8 } from "../mail/address.ts";
+import { type EmailAddress, needsSmtpUtf8 } from "../mail/address.ts";
+import { formatDate } from "../mail/received.ts";
 import type { Reply } from "../mail/reply.ts";
+import { decodeXtext, embedUnicode, readEmbeddedUnicode } from "../mail/xtext.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
-import { type GivenUp, mailDate, type NoticeFacts } from "./notice-facts.ts";
+import type { GivenUp, NoticeFacts } from "./notice-facts.ts";
 import { isTlsTrouble } from "./problems.ts";
 
 /** Lines of one reply, and characters of one line, that go into a notice. */
@@ -21,7 +23,7 @@ export function statusPart(facts: NoticeFacts): string {
 function messageFields({ message, relay, givenUp }: NoticeFacts): string[] {
   const fields: string[] = [];
   if (message.envelopeId !== undefined) fields.push(`Original-Envelope-Id: ${oneLine(decodeXtext(message.envelopeId))}`);
-  fields.push(`Reporting-MTA: dns; ${relay}`, `Arrival-Date: ${mailDate(message.receivedAt)}`, `X-Postern-Queue-ID: ${message.id}`);
+  fields.push(`Reporting-MTA: dns; ${relay}`, `Arrival-Date: ${formatDate(message.receivedAt)}`, `X-Postern-Queue-ID: ${message.id}`);
   if (givenUp.length === 0) throw new Error(`a notice about ${message.id} has no recipient to tell of`);
   return fields;
 }
@@ -38,7 +40,7 @@ function recipientFields({ recipient, problem }: GivenUp, { attempt, utf8 }: Not
   fields.push(
     replyDecided ? `Diagnostic-Code: smtp; ${replyText(reply)}` : `Diagnostic-Code: X-Postern; ${problem.type}: ${oneLine(problem.detail)}`,
   );
-  fields.push(`Last-Attempt-Date: ${mailDate(attempt.endedAt)}`);
+  fields.push(`Last-Attempt-Date: ${formatDate(attempt.endedAt)}`);
   return fields;
 }
 
@@ -55,8 +57,8 @@ function replyText({ code, lines }: Reply): string {
 }
 
 /** `rfc822; jo@example.org`, or the utf-8 type where the local part is not ASCII (RFC 6533 §3). */
-function typedAddress(address: string, utf8: boolean): string {
-  if (!needsSmtpUtf8(address as Parameters<typeof needsSmtpUtf8>[0])) return `rfc822; ${oneLine(address)}`;
+function typedAddress(address: EmailAddress, utf8: boolean): string {
+  if (!needsSmtpUtf8(address)) return `rfc822; ${oneLine(address)}`;
   return `utf-8; ${utf8 ? oneLine(address, true) : toUnitext(address)}`;
 }
 
@@ -66,29 +68,15 @@ function originalRecipient(orcpt: string | undefined, utf8: boolean): string | u
   if (match === null) return undefined;
   const [, type = "", encoded = ""] = match;
   if (type.toLowerCase() !== "utf-8") return `${type};${oneLine(decodeXtext(encoded))}`;
-  const address = fromUnitext(decodeXtext(encoded));
+  const address = readEmbeddedUnicode(decodeXtext(encoded));
   return `${type};${utf8 ? oneLine(address, true) : toUnitext(address)}`;
-}
-
-/** xtext (RFC 3461 §4): `+2B` stands for `+`. What is not xtext stays as it is. */
-export function decodeXtext(text: string): string {
-  return text.replace(/\+([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
 /** RFC 6533 §3, utf-8-addr-xtext: `\x{E9}` for everything that is not plain printable ASCII. */
 function toUnitext(address: string): string {
-  return Array.from(address, (character) => {
-    if (/[\x21-\x7e]/.test(character) && !/[+=\\]/.test(character)) return character;
-    const point = (character.codePointAt(0) ?? 0x3f).toString(16).toUpperCase();
-    return `\\x{${point.padStart(2, "0")}}`;
-  }).join("");
-}
-
-function fromUnitext(text: string): string {
-  return text.replace(/\\x\{([0-9A-Fa-f]{2,6})\}/g, (written, hex: string) => {
-    const point = Number.parseInt(hex, 16);
-    return point <= 0x10_ffff && (point < 0xd800 || point > 0xdfff) ? String.fromCodePoint(point) : written;
-  });
+  return Array.from(address, (character) =>
+    /[\x21-\x7e]/.test(character) && !/[+=\\]/.test(character) ? character : embedUnicode(character),
+  ).join("");
 }
 
 /** One line of bounded length; 7-bit unless the form allows UTF-8 (RFC 3464 §2.1). */

@@ -5,9 +5,10 @@
  */
 import { domainOf, type EmailAddress, needsSmtpUtf8, parseAddress, type ReversePath } from "../mail/address.ts";
 import type { NotifyWishes } from "../mail/envelope.ts";
+import { formatDate } from "../mail/received.ts";
 import type { LeasedEntry, NewMessage, QueueId } from "../queue/entry.ts";
 import type { Notice, Settlement } from "../queue/settlement.ts";
-import { type GivenUp, mailDate, type NoticeFacts } from "./notice-facts.ts";
+import type { GivenUp, NoticeFacts } from "./notice-facts.ts";
 import { quotedPrintable, type Returned, readOriginal, reduceNotice, returnedPart } from "./notice-return.ts";
 import { statusPart } from "./notice-status.ts";
 import { noticeSubject, noticeText } from "./notice-text.ts";
@@ -99,7 +100,7 @@ export function buildNotice(facts: NoticeFacts, expiresAt: number): Notice {
   // Only UTF-8 status fields or a whole 8-bit original need more than 7 bits; everything else is encoded.
   const eightBit = returned?.eightBit === true || !isAscii(status);
   const head = [
-    `Date: ${mailDate(now)}`,
+    `Date: ${formatDate(now)}`,
     `From: Mail Delivery System <${facts.from}>`,
     `To: <${to}>`,
     `Subject: ${noticeSubject(facts)}`,

@@ -5,6 +5,7 @@
  */
 import { type EmailAddress, parseAddress, type ReversePath } from "../mail/address.ts";
 import type { NotifyWishes } from "../mail/envelope.ts";
+import { decodeXtext, isXtext } from "../mail/xtext.ts";
 
 export interface Refused {
   readonly ok: false;
@@ -135,15 +136,9 @@ function endOfQuotedString(text: string, start: number): number {
 
 type Check = (value: string | undefined) => boolean;
 
-const XTEXT = /^(?:[!-*,-<>-~]|\+[0-9A-F]{2})*$/;
-
-function decodeXtext(text: string): string {
-  return text.replace(/\+([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
-}
-
 /** RFC 3461 §4: xtext, and printable once it is decoded. */
 function isPrintableXtext(text: string): boolean {
-  return XTEXT.test(text) && /^[ -~]*$/.test(decodeXtext(text));
+  return isXtext(text) && /^[ -~]*$/.test(decodeXtext(text));
 }
 
 const MAIL_PARAMETERS: ReadonlyMap<string, Check> = new Map<string, Check>([
@@ -153,7 +148,7 @@ const MAIL_PARAMETERS: ReadonlyMap<string, Check> = new Map<string, Check>([
   ["RET", (value) => value !== undefined && /^(?:FULL|HDRS)$/i.test(value)],
   ["ENVID", (value) => value !== undefined && value !== "" && value.length <= 100 && isPrintableXtext(value)],
   // RFC 4954 §5: read, and then treated as <>, since it is not ours to vouch for.
-  ["AUTH", (value) => value !== undefined && value !== "" && (value === "<>" || XTEXT.test(value))],
+  ["AUTH", (value) => value !== undefined && value !== "" && (value === "<>" || isXtext(value))],
 ]);
 
 const RCPT_PARAMETERS: ReadonlyMap<string, Check> = new Map<string, Check>([
