@@ -128,6 +128,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         settings = reread.settings;
         open = newOpen;
         rules = makeRules(settings);
+        worker.reloaded();
         lookup?.clear();
         const changed = [...new Set([...comparison.changed, ...refreshed])];
         emit({ kind: "reloaded", changed });
@@ -174,13 +175,12 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       reload,
       async stop(grace) {
         draining = true;
-        const until = clock.monotonic() + grace;
         openSubmission.stopAccepting();
         stopHousekeeping();
         stopLooking();
-        // Clients first: what they are handing in becomes durable, and waits in the queue for the next start.
-        await openSubmission.close(grace);
-        const leftInFlight = await worker.stop(Math.max(0, until - clock.monotonic()));
+        // Side by side: a client that dawdles must not eat up the time of hosts that are about to say that they have a message.
+        // What is still handed in becomes durable, and waits in the queue for the next start.
+        const [leftInFlight] = await Promise.all([worker.stop(grace), openSubmission.close(grace)]);
         openDns.close();
         await openControlSocket.close();
         await store.close();

@@ -36,6 +36,7 @@ export class Destination {
   /** True once a connection there was usable, until none is. */
   answers = false;
   downUntil = 0;
+  #downSince = 0;
   failuresInARow = 0;
   lastProblem: DeliveryProblem | undefined;
 
@@ -45,7 +46,8 @@ export class Destination {
   }
 
   isDown(now: number): boolean {
-    return now < this.downUntil;
+    // Before it went down: the clock has been set back, and would keep it down for as long as it was wrong.
+    return now >= this.#downSince && now < this.downUntil;
   }
 
   hasRoom(limits: DestinationLimits): boolean {
@@ -78,6 +80,7 @@ export class Destination {
         // Attempts that ended together are one failure, not one each.
         if (this.isDown(now)) return "same";
         this.failuresInARow += 1;
+        this.#downSince = now;
         this.downUntil = now + Math.min(limits.downFirst * 2 ** Math.min(this.failuresInARow - 1, 30), limits.downLongest);
         return "went-down";
     }

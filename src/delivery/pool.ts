@@ -42,6 +42,10 @@ export class ConnectionPool {
   readonly #idle = new Map<string, Idle[]>();
   #idleCount = 0;
   #inUse = 0;
+  /** Opened before the last `retire`, or while it happened. */
+  readonly #retired = new WeakSet<Session>();
+  readonly #busy = new Set<Session>();
+  #era = 0;
   #closing = false;
   #sweepArmed = false;
 
@@ -61,24 +65,29 @@ export class ConnectionPool {
       const session = this.#takeIdle(target);
       if (session !== undefined) {
         this.#inUse += 1;
+        this.#busy.add(session);
         return { kind: "open", session, reused: true };
       }
     }
     if (this.size >= this.#limits().sockets) this.#closeOldestIdle();
     this.#inUse += 1;
+    const era = this.#era;
     const result = await this.#open(target);
     if (result.kind === "failed") {
       this.#inUse -= 1;
       return { ...result, reused: false };
     }
+    this.#busy.add(result.session);
+    if (era !== this.#era) this.#retired.add(result.session);
     return { kind: "open", session: result.session, reused: false };
   }
 
   release(session: Session): void {
     this.#inUse -= 1;
+    this.#busy.delete(session);
     if (!session.usable) return;
     const limits = this.#limits();
-    if (this.#closing || session.served >= limits.messagesPerConnection) {
+    if (this.#closing || this.#retired.has(session) || session.served >= limits.messagesPerConnection) {
       void session.quit();
       return;
     }
@@ -100,6 +109,20 @@ export class ConnectionPool {
   /** Says goodbye on every idle connection; those in use follow when they are released. */
   async close(): Promise<void> {
     this.#closing = true;
+    await this.#quitIdle();
+  }
+
+  /**
+   * What connections proved, they proved to settings that are no more: trust anchors may be others now. None of them serves
+   * another message; those in use end with theirs.
+   */
+  retire(): void {
+    this.#era += 1;
+    for (const session of this.#busy) this.#retired.add(session);
+    void this.#quitIdle();
+  }
+
+  async #quitIdle(): Promise<void> {
     const sessions = [...this.#idle.values()].flat();
     this.#idle.clear();
     this.#idleCount = 0;

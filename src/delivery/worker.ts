@@ -173,6 +173,11 @@ export class DeliveryWorker {
     this.#refill.run();
   }
 
+  /** Other settings are in force: what is open was opened, and trusted, by the old ones. */
+  reloaded(): void {
+    this.#pool.retire();
+  }
+
   /** Figures for `status` and the health check. */
   snapshot(): { ready: number; active: number; connections: number } {
     return { ready: this.#dispatcher.ready, active: this.#dispatcher.active, connections: this.#pool.size };

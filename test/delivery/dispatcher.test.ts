@@ -144,6 +144,16 @@ describe("a destination that cannot be used", () => {
     expect(one.destination.isDown(5000)).toBe(false);
   });
 
+  test("is not left alone for a day because the clock was set back by one", () => {
+    const subject = dispatcher();
+    const now = 86_400_000;
+    subject.offer(leasedEntry({ nextHop: "a.test" }));
+    const job = subject.next() as Job;
+    expect(subject.finished(job, UNUSABLE, now)).toBe("went-down");
+    expect(job.destination.isDown(now + 999)).toBe(true);
+    expect(job.destination.isDown(now - 60_000)).toBe(false);
+  });
+
   test("takes no fresh entries while it is down, and gives up those that wait", () => {
     const subject = dispatcher();
     for (let n = 0; n < 9; n++) subject.offer(leasedEntry({ nextHop: "a.test" }));

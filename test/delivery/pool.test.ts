@@ -72,6 +72,42 @@ async function open(pool: ConnectionPool, to: SessionTarget): Promise<FakeSessio
   return acquired.session as FakeSession;
 }
 
+test("after a reload no connection serves that was opened under the old trust, idle or in use", async () => {
+  const { pool, opened } = world(authenticatedAs("mx.test"));
+  const wanted = target("authenticated");
+  const [idle, busy] = [await open(pool, wanted), await open(pool, wanted)];
+  pool.release(idle);
+  pool.retire();
+  expect(idle.quits).toBe(1);
+  expect(pool.size).toBe(1);
+  pool.release(busy);
+  expect(busy.quits).toBe(1);
+  expect(pool.size).toBe(0);
+  const next = await open(pool, wanted);
+  expect(opened).toHaveLength(3);
+  pool.release(next);
+  expect(await open(pool, wanted)).toBe(next);
+});
+
+test("a connection that was still being opened at the reload serves its own message and no other", async () => {
+  const clock = new MovedClock();
+  const started = Promise.withResolvers<undefined>();
+  const pool = new ConnectionPool(
+    async (to): Promise<OpenResult> => {
+      await started.promise;
+      return { kind: "open", session: new FakeSession(to, authenticatedAs("mx.test")) };
+    },
+    () => ({ sockets: 10, messagesPerConnection: 100, idle: 10_000 }),
+    clock,
+  );
+  const opening = open(pool, target("authenticated"));
+  pool.retire();
+  started.resolve(undefined);
+  const session = await opening;
+  pool.release(session);
+  expect(session.quits).toBe(1);
+});
+
 describe("may a message use the connection opened for another?", () => {
   const cases: [opened: TlsOutcome, for_: SessionTarget, wants: SessionTarget, reuse: boolean, why: string][] = [
     [CLEAR, target("clear"), target("clear"), true, "nothing was demanded"],

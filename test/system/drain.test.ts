@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { connect } from "node:tls";
 import { expect, test } from "vitest";
 import { createTestCa } from "../support/certificates.ts";
+import { startDnsServer } from "../support/dns-server.ts";
 import { canConnect } from "../support/postfix.ts";
 import { startReceiver, type TestReceiver } from "../support/receiver.ts";
 import { Relay, type RelayConfiguration, startRelay } from "../support/relay.ts";
@@ -49,6 +50,31 @@ test("SIGTERM waits for the reply to the final dot; the message is not sent agai
   probe.close();
   await waitUntil("the next message arrives", () => receiver.messages.length >= 2);
   expect(receiver.messages.map((message) => /Subject: (\w+)/.exec(message.content.toString())?.[1])).toEqual(["held", "after"]);
+});
+
+test("SIGTERM ends deliveries while a client still dawdles: nothing is begun that would be cut off with it", async () => {
+  const held = Promise.withResolvers<undefined>();
+  await using receiver = await startReceiver({ ...(await certificate()), beforeFinalReply: () => held.promise });
+  await using relay = await startRelay({
+    configuration: await trusting(receiver, { concurrency: { perDestination: 1, firstContact: 1 } }),
+  });
+  const [client, dawdler] = await Promise.all([SmtpClient.open(relay.port()), SmtpClient.open(relay.port())]);
+  for (const subject of ["first", "second"]) await client.submit("alice@sender.test", ["jo@rcv.test"], simpleMessage(subject));
+  client.close();
+  await dawdler.begin("alice@sender.test", ["jo@rcv.test"]);
+  dawdler.send("Subject: never finished\r\n");
+  await waitUntil("the first message is at the final dot", () => receiver.commands.includes("DATA"));
+  const port = relay.port();
+  relay.signal("SIGTERM");
+  await relay.waitForEvent("stopping");
+  await waitUntil("no new clients are taken", async () => !(await canConnect("127.0.0.1", port)));
+  const before = receiver.commands.length;
+  held.resolve(undefined);
+  await waitUntil("the receiver hears what comes next", () => receiver.commands.length > before);
+  expect(receiver.commands[before]).toBe("QUIT");
+  dawdler.close();
+  expect(await relay.ended()).toBe(0);
+  expect(relay.events.find((event) => event.event === "stopped")).toMatchObject({ leftInFlight: 0 });
 });
 
 test("SIGTERM in the middle of DATA: what is answered 250 is kept, what is not is the client's", async () => {
@@ -136,4 +162,29 @@ test("SIGHUP takes a renewed certificate and a lower floor, and refuses a faulty
   await still.submit("alice@sender.test", [`jo@${literal}`], simpleMessage("still"));
   still.close();
   await waitUntil("it goes on as before", () => receiver.messages.length === 2);
+});
+
+test("SIGHUP with other trust anchors: a connection that the old ones opened takes no more mail", async () => {
+  const [ca, stranger] = await Promise.all([createTestCa(), createTestCa({ name: "A CA that nobody trusts" })]);
+  await using receiver = await startReceiver(await ca.issue({ names: ["mx.rcv.test"] }));
+  await using stack = new AsyncDisposableStack();
+  const dns = await startDnsServer({ "rcv.test": { MX: ["10 mx.rcv.test"] }, "mx.rcv.test": { A: [receiver.address] } });
+  stack.defer(() => dns.close());
+  await using relay = await startRelay({
+    configuration: { delivery: { port: receiver.port }, resolver: { servers: [dns.setting] }, tls: { roots: ca.file } },
+  });
+  const client = await SmtpClient.open(relay.port());
+  await client.submit("alice@sender.test", ["jo@rcv.test"], simpleMessage("trusted"));
+  await waitUntil("the first message arrives", () => receiver.messages.length === 1);
+  await relay.waitForEvent("recipient-settled");
+  expect(receiver.connections.now).toBe(1);
+
+  await relay.configure({ tls: { roots: stranger.file } });
+  relay.signal("SIGHUP");
+  await relay.waitForEvent("reloaded");
+  const id = await client.submit("alice@sender.test", ["jo@rcv.test"], simpleMessage("distrusted"));
+  client.close();
+  const settled = await relay.waitForEvent("recipient-settled", (event) => event["id"] === id);
+  expect(settled).toMatchObject({ outcome: "deferred", reason: "certificate-not-trusted" });
+  expect(receiver.messages).toHaveLength(1);
 });
