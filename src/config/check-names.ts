@@ -1,17 +1,27 @@
 /** Domains, addresses and users: text that must be a name. Settings in, findings out. */
 import { parseAddress } from "../mail/address.ts";
-import { parseDomain } from "../mail/domain.ts";
+import { parseAddressLiteral, parseDomain } from "../mail/domain.ts";
+import { parseDomainPattern } from "../mail/domain-pattern.ts";
 import { error, type Finding } from "./finding.ts";
 import type { Path } from "./keys.ts";
 import { quote } from "./redact.ts";
 import type { Settings } from "./settings.ts";
 
-/** A domain, `.domain` for its subdomains, or what else the place allows. */
-export function domainFault(text: string, allowed: { readonly subdomains?: boolean; readonly all?: boolean } = {}): string | undefined {
+interface AllowedNames {
+  /** `.domain`. */
+  readonly subdomains?: boolean;
+  /** `*`. */
+  readonly all?: boolean;
+  /** `[192.0.2.1]`. */
+  readonly literals?: boolean;
+}
+
+/** A domain, or what else the place allows. */
+export function domainFault(text: string, allowed: AllowedNames = {}): string | undefined {
   if (allowed.all === true && text === "*") return undefined;
+  if (allowed.literals === true && parseAddressLiteral(text).ok) return undefined;
   if (text.startsWith("*.")) return `write .${text.slice(2)} for the subdomains of a domain`;
-  const bare = allowed.subdomains === true && text.startsWith(".") ? text.slice(1) : text;
-  const parsed = parseDomain(bare);
+  const parsed = allowed.subdomains === true ? parseDomainPattern(text) : parseDomain(text);
   return parsed.ok ? undefined : `not a domain name: ${quote(text)}`;
 }
 
@@ -33,7 +43,8 @@ export function checkNames(settings: Settings): Finding[] {
   ] as const) {
     for (const [index, domain] of domains.entries()) check(["submission", list, index], domainFault(domain, { subdomains: true }));
   }
-  for (const domain of Object.keys(settings.tls.domains)) check(["tls", "domains", domain], domainFault(domain, { subdomains: true }));
+  for (const domain of Object.keys(settings.tls.domains))
+    check(["tls", "domains", domain], domainFault(domain, { subdomains: true, literals: true }));
   for (const [index, name] of delivery.ownNames.entries()) check(["delivery", "ownNames", index], domainFault(name));
   if (submission.postmaster !== undefined) {
     const parsed = parseAddress(submission.postmaster);

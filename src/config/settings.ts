@@ -208,7 +208,7 @@ const tls = z.strictObject({
   domains: z
     .record(z.string(), z.strictObject({ floor: floor.describe("The floor of this domain") }))
     .default({})
-    .describe("Floors of single domains; .example.com means subdomains"),
+    .describe("Floors of single domains; .example.com means subdomains, [192.0.2.1] mail to that address literal"),
   roots: z
     .string()
     .default("bundled")

@@ -4,7 +4,7 @@
  */
 import type { DeliverySettings, RouteSettings } from "../config/settings.ts";
 import { literalAddress, type NextHop } from "../mail/domain.ts";
-import { canonicalPattern, findByDomain } from "../policy/requirement.ts";
+import { canonicalPattern, findByDomain } from "../mail/domain-pattern.ts";
 import type { Route } from "./plan.ts";
 
 type ConfiguredRoute = Extract<Route, { kind: "configured" }>;

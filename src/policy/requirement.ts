@@ -2,11 +2,12 @@
  * What must be true of a connection before the envelope may be said, and who demands it. Published policy (MTA-STS,
  * DANE) raises these demands later; today the operator's floor is the first and only source.
  */
-import { type NextHop, parseDomain } from "../mail/domain.ts";
+import type { NextHop } from "../mail/domain.ts";
+import { canonicalPattern, findByDomain } from "../mail/domain-pattern.ts";
 import type { TlsOutcome } from "./outcome.ts";
 
 /** The scale "is this the right peer on the wire?", lowest first. */
-export const CHANNEL_LEVELS = ["clear", "encrypted", "authenticated"] as const;
+const CHANNEL_LEVELS = ["clear", "encrypted", "authenticated"] as const;
 export type ChannelLevel = (typeof CHANNEL_LEVELS)[number];
 
 /** The operator's words for the lowest acceptable channel; `opportunistic` means `clear` will do. */
@@ -35,11 +36,6 @@ export interface TlsRequirement {
 
 export function levelOfFloor(floor: TlsFloor): ChannelLevel {
   return floor === "opportunistic" ? "clear" : floor;
-}
-
-/** The first of two levels that is not lower than the other. */
-export function higherLevel(a: ChannelLevel, b: ChannelLevel): ChannelLevel {
-  return CHANNEL_LEVELS.indexOf(a) >= CHANNEL_LEVELS.indexOf(b) ? a : b;
 }
 
 /** True if what the channel is reaches what is demanded. */
@@ -83,25 +79,6 @@ function floorsOf(domains: FloorSettings["domains"]): ReadonlyMap<string, FloorD
     compiledFloors.set(domains, floors);
   }
   return floors;
-}
-
-/** A pattern as next hops are written: A-labels in lower case, the leading dot of "its subdomains" kept. */
-export function canonicalPattern(pattern: string): string {
-  if (pattern === "*" || pattern.startsWith("[")) return pattern.toLowerCase().replace("[ipv6:", "[IPv6:");
-  const dot = pattern.startsWith(".") ? "." : "";
-  const parsed = parseDomain(pattern.slice(dot.length));
-  return parsed.ok ? dot + parsed.value : pattern.toLowerCase();
-}
-
-/** The most specific entry: the name itself, then `.parent` from the longest to the shortest. */
-export function findByDomain<T>(nextHop: NextHop, entries: ReadonlyMap<string, T>): T | undefined {
-  const exact = entries.get(nextHop);
-  if (exact !== undefined || nextHop.startsWith("[")) return exact;
-  for (let dot = nextHop.indexOf("."); dot !== -1; dot = nextHop.indexOf(".", dot + 1)) {
-    const found = entries.get(nextHop.slice(dot));
-    if (found !== undefined) return found;
-  }
-  return undefined;
 }
 
 /** The demand on one host. Without a floor that asks for proof its certificate is verified all the same, for the record. */

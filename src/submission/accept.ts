@@ -3,7 +3,8 @@
  * Where the client stands (networks.ts) and who it is (login.ts) is known before; the syntax was path.ts's.
  */
 import { type EmailAddress, domainOf, type ReversePath } from "../mail/address.ts";
-import { parseDomain } from "../mail/domain.ts";
+import { type NextHop, parseDomain } from "../mail/domain.ts";
+import { findByDomain, parseDomainPattern } from "../mail/domain-pattern.ts";
 import { bad, good, type Parsed } from "../mail/parsed.ts";
 
 export interface ClientFacts {
@@ -24,24 +25,22 @@ export interface AcceptRules {
 /** Domains, and `.example.com` for subdomains. Made only by `parseDomainList`. */
 export interface DomainList {
   readonly text: readonly string[];
-  readonly names: ReadonlySet<string>;
-  readonly suffixes: readonly string[];
+  /** By pattern, what was written. */
+  readonly patterns: ReadonlyMap<string, string>;
 }
 
 export function parseDomainList(entries: readonly string[]): Parsed<DomainList> {
-  const names = new Set<string>();
-  const suffixes: string[] = [];
+  const patterns = new Map<string, string>();
   for (const entry of entries) {
-    const domain = parseDomain(entry.replace(/^\./, ""));
-    if (!domain.ok) return domain;
-    if (entry.startsWith(".")) suffixes.push(`.${domain.value}`);
-    else names.add(domain.value);
+    const pattern = parseDomainPattern(entry);
+    if (!pattern.ok) return pattern;
+    patterns.set(pattern.value, entry);
   }
-  return good({ text: entries, names, suffixes });
+  return good({ text: entries, patterns });
 }
 
-export function isListed(domain: string, list: DomainList): boolean {
-  return list.names.has(domain) || list.suffixes.some((suffix) => domain.endsWith(suffix));
+function isListed(domain: NextHop, { patterns }: DomainList): boolean {
+  return findByDomain(domain, patterns) !== undefined;
 }
 
 /** What a user may put into MAIL FROM; empty means what senderDomains allows. Made only by `parseSendAs`. */

@@ -77,8 +77,11 @@ describe("faults that only the whole shows", () => {
       ['postern.yaml:2:22: submission.recipientDomains[0]: not a domain name: "a b.test"'],
     ],
     [
-      "tls:\n  domains:\n    .a.test: { floor: encrypted }\n    -b.test: { floor: encrypted }\n",
-      ['postern.yaml:4:14: tls.domains["-b.test"]: not a domain name: "-b.test"'],
+      "tls:\n  domains:\n    .a.test: { floor: encrypted }\n    -b.test: { floor: encrypted }\n    '[192.0.2.1]': { floor: encrypted }\n    '[c.test]': { floor: encrypted }\n",
+      [
+        'postern.yaml:4:14: tls.domains["-b.test"]: not a domain name: "-b.test"',
+        'postern.yaml:6:17: tls.domains["[c.test]"]: not a domain name: "[c.test]"',
+      ],
     ],
     ["submission:\n  postmaster: admin\n", ['postern.yaml:2:15: submission.postmaster: not an address: "admin"']],
     [
