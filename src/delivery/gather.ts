@@ -129,8 +129,13 @@ function judgeAddresses(host: PlannedHost, addresses: readonly HostAddress[], ru
  * well, whatever a stranger's DNS means by them, unless the operator allowed mail to go there.
  */
 export function isOurselves(address: string, rules: Pick<AddressRules, "ownAddresses" | "forbiddenAddress">): boolean {
-  const own = rules.ownAddresses.has(address);
+  const own = rules.ownAddresses.has(unmapped(address));
   return rules.forbiddenAddress(address) === undefined ? own && !isLoopback(address) : own || isLoopback(address);
+}
+
+/** `192.0.2.1` for `::ffff:192.0.2.1`, which the system dials as the same (RFC 4291 §2.5.5.2). */
+function unmapped(address: string): string {
+  return address.startsWith("::ffff:") && ipaddr.isValid(address) ? ipaddr.process(address).toString() : address;
 }
 
 function isLoopback(address: string): boolean {

@@ -189,12 +189,16 @@ function planHosts(nextHop: NextHop, records: readonly MxRecord[], demand: Floor
   const nearer = hosts.filter(({ preference }) => preference < own.preference);
   for (const { exchange, preference } of hosts.slice(nearer.length)) {
     const isUs = isOwnName(exchange, rules);
+    if (skipped.length >= MOST_SKIPPED) break;
     const detail = isUs ? `${exchange} is this relay` : `its preference ${preference} is not better than this relay's own`;
     skipped.push({ host: exchange, step: "skipped", problem: problem("loop", "receiver", detail, { host: exchange }) });
   }
   if (nearer.length === 0) return { kind: "fail", problem: loopProblem(nextHop, own.exchange), skipped };
   return attempt(nearer, skipped, demand, rules);
 }
+
+/** Hosts ruled out that are told of. DNS can name thousands, and what is told is stored with every attempt. */
+const MOST_SKIPPED = 20;
 
 /** Records whose exchange is a host name, each once at its best preference; the others are put down as skipped. */
 function usableRecords(records: readonly MxRecord[], skipped: HostReport[]): MxRecord[] {
@@ -204,6 +208,7 @@ function usableRecords(records: readonly MxRecord[], skipped: HostReport[]): MxR
     // RFC 7505 §3 forbids the root beside others; where it is there all the same, the others are meant.
     if (exchange === "") continue;
     if (!isHostname(exchange)) {
+      if (skipped.length >= MOST_SKIPPED) continue;
       const host = cleanText(exchange, 255);
       skipped.push({
         host,

@@ -7,6 +7,11 @@ import { cleanText, findEnhancedStatus, type Reply } from "../mail/reply.ts";
 /** RFC 5321 §4.5.3.1.5 says 512 octets; hosts that say more are heard up to here. */
 export const LONGEST_LINE = 4096;
 export const MOST_LINES = 100;
+/**
+ * Characters of one reply that are kept; lines behind are empty. No honest reply has more, and each one is stored with every
+ * recipient it decides about: a host that answered RCPT with a hundred full lines would fill the disk of whoever writes to it.
+ */
+export const MOST_TEXT = 4096;
 
 const LF = 10;
 const CR = 13;
@@ -22,6 +27,7 @@ export class ReplyReader {
   #rest: Buffer | undefined;
   #code = 0;
   #lines: string[] = [];
+  #kept = 0;
 
   /** True while a reply or a line has begun and not ended. */
   get midReply(): boolean {
@@ -67,7 +73,9 @@ export class ReplyReader {
     // All lines of a reply carry one code (RFC 5321 §4.2.1). Which of two to believe is nobody's to guess.
     if (this.#lines.length > 0 && code !== this.#code) return `one reply with the codes ${this.#code} and ${code}`;
     if (this.#lines.length >= MOST_LINES) return `a reply of more than ${MOST_LINES} lines`;
-    const text = end - start <= 4 ? "" : cleanText(data.toString("utf8", start + 4, end));
+    if (this.#lines.length === 0) this.#kept = 0;
+    const text = end - start <= 4 || this.#kept >= MOST_TEXT ? "" : cleanText(data.toString("utf8", start + 4, end));
+    this.#kept += text.length;
     this.#code = code;
     this.#lines.push(text);
     if (separator === HYPHEN) return undefined;

@@ -15,6 +15,9 @@ const ATEXT = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~\\u0080-\\u{10ffff}-]";
 const DOT_STRING = new RegExp(`^${ATEXT}+(?:\\.${ATEXT}+)*$`, "u");
 const QUOTED_STRING = /^"(?:[\u0020-\u0021\u0023-\u005b\u005d-\u007e\u0080-\u{10ffff}]|\\[\u0020-\u007e])*"$/u;
 
+/** C1 controls, line and paragraph separators, direction marks: no mailbox needs them, and logs and terminals obey them. */
+const INVISIBLE = /[\u0080-\u009f\u2028-\u202e\u2066-\u2069\ufeff]/;
+
 /** Parses `local@domain`. Replacement characters are refused: they are what is left of octets that were not UTF-8. */
 export function parseAddress(text: string): Parsed<EmailAddress> {
   const at = text.lastIndexOf("@");
@@ -22,6 +25,7 @@ export function parseAddress(text: string): Parsed<EmailAddress> {
   const local = text.slice(0, at);
   if (Buffer.byteLength(local) > 64) return bad("the local part is longer than 64 octets");
   if (text.includes("\ufffd")) return bad("the address is not valid UTF-8");
+  if (INVISIBLE.test(local)) return bad("the local part has control characters");
   if (!DOT_STRING.test(local) && !QUOTED_STRING.test(local)) return bad("the local part has characters that need quoting");
   const domain = parseNextHop(text.slice(at + 1));
   if (!domain.ok) return domain;

@@ -1,7 +1,7 @@
 /**
  * Mail domains and next hops (RFC 5321 §2.3.5, §4.1.3): text in, a name in A-labels or an address literal out.
  */
-import { isIPv4, isIPv6 } from "node:net";
+import { isIPv4, isIPv6, SocketAddress } from "node:net";
 import { domainToASCII, domainToUnicode } from "node:url";
 import { bad, good, type Parsed } from "./parsed.ts";
 
@@ -23,10 +23,14 @@ export function isHostname(name: string): boolean {
   return name.split(".").every((label) => LABEL.test(label));
 }
 
+// What may stand in a name as people write it. Node's IDNA is that of URLs: it would take `a%2Eb` for `a.b`, and `a/b` for `a`.
+const NAME = /^[A-Za-z0-9.\u0080-\u{10ffff}-]*$/u;
+
 export function parseDomain(text: string): Parsed<Domain> {
   const withoutDot = text.endsWith(".") ? text.slice(0, -1) : text;
   // The common case needs no IDNA: most names are lower-case ASCII already.
-  const ascii = /^[a-z0-9.-]*$/.test(withoutDot) && !withoutDot.includes("xn--") ? withoutDot : domainToASCII(withoutDot);
+  const plain = /^[a-z0-9.-]*$/.test(withoutDot) && !withoutDot.includes("xn--");
+  const ascii = plain ? withoutDot : NAME.test(withoutDot) ? domainToASCII(withoutDot) : "";
   return isHostname(ascii) ? good(ascii as Domain) : bad(`not a domain name: ${JSON.stringify(text.slice(0, 255))}`);
 }
 
@@ -37,7 +41,11 @@ export function parseAddressLiteral(text: string): Parsed<AddressLiteral> {
     if (isIPv4(inner)) return good(`[${inner}]` as AddressLiteral);
     const six = /^IPv6:(.*)$/i.exec(inner)?.[1];
     // A zone (`%eth0`) names an interface of this machine; a stranger has no say in that.
-    if (six !== undefined && isIPv6(six) && !six.includes("%")) return good(`[IPv6:${six.toLowerCase()}]` as AddressLiteral);
+    if (six !== undefined && isIPv6(six) && !six.includes("%")) {
+      // One text for one address (RFC 5952), or a floor for it, and what is known of it, would be missed by another spelling.
+      const { address } = new SocketAddress({ address: six, family: "ipv6" });
+      return good(`[IPv6:${address}]` as AddressLiteral);
+    }
   }
   return bad(`not an address literal: ${JSON.stringify(text.slice(0, 255))}`);
 }

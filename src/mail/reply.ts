@@ -23,9 +23,9 @@ export function cleanText(text: string, limit = 1000): string {
   return harmless.length > limit ? `${harmless.slice(0, limit - 1)}…` : harmless;
 }
 
-/** `550 5.1.1 no such user / ask elsewhere`: the reply on one line, as logs, `queue why` and notices show it. */
+/** `550 5.1.1 no such user / ask elsewhere`: the reply on one line of at most 1000 characters, as logs, `queue why` and notices show it. */
 export function describeReply(reply: Reply): string {
-  return `${reply.code} ${reply.lines.join(" / ")}`.trimEnd();
+  return cleanText(`${reply.code} ${reply.lines.join(" / ")}`.trimEnd());
 }
 
 const ENHANCED = /^([245])\.(\d{1,3})\.(\d{1,3})(?: |$)/;

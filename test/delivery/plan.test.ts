@@ -98,6 +98,14 @@ test("what was ruled out is told beside the hosts", () => {
   ]);
 });
 
+test("thousands of records that name no host are not all told of, since each attempt keeps what is told", () => {
+  const many = Array.from({ length: 4000 }, (_, n): [number, string] => [n, `_${n}`]);
+  const plan = planFor(mx(...many, [65_000, "mx.test"]));
+  expect(plan).toMatchObject({ kind: "attempt", hosts: [{ host: "mx.test" }] });
+  expect(plan.skipped).toHaveLength(20);
+  expect(planFor(mx(...many, [0, "relay.test"], ...many.map(([n]): [number, string] => [n, `h${n}.test`]))).skipped).toHaveLength(20);
+});
+
 describe("without a mailname", () => {
   test("mail for MX hosts waits and says which setting is missing", () => {
     const plan = planFor(mx([10, "mx.test"]), { mailname: undefined });
@@ -247,6 +255,7 @@ describe("addresses of a host", () => {
     ["loopback in IPv6 clothes", addresses("::ffff:127.0.0.1"), "ourselves ::ffff:127.0.0.1"],
     ["unspecified", addresses("0.0.0.0"), "ourselves 0.0.0.0"],
     ["our own address", addresses("192.0.2.1", "203.0.113.1"), "ourselves 203.0.113.1"],
+    ["our own address in IPv6 clothes", addresses("::ffff:203.0.113.1"), "ourselves ::ffff:203.0.113.1"],
     ["our own private address", addresses("10.0.0.9"), "ourselves 10.0.0.9"],
     ["loopback that the operator allowed", addresses("127.0.0.2"), "127.0.0.2"],
     ["a configured host at loopback", addresses("127.0.0.1"), "127.0.0.1", { configured: true }],

@@ -10,6 +10,7 @@ const settings = {
     ".deep.example.org": { floor: "opportunistic" as TlsFloor },
     "Bücher.test": { floor: "encrypted" as TlsFloor },
     "[192.0.2.1]": { floor: "encrypted" as TlsFloor },
+    "[IPv6:2001:DB8:0::2]": { floor: "encrypted" as TlsFloor },
     "[IPv6:2001:DB8::1]": { floor: "encrypted" as TlsFloor },
   },
 };
@@ -25,6 +26,7 @@ describe("the nearest floor counts", () => {
     ["xn--bcher-kva.test", "encrypted (tls.domains: Bücher.test)"],
     ["[192.0.2.1]", "encrypted (tls.domains: [192.0.2.1])"],
     ["[IPv6:2001:db8::1]", "encrypted (tls.domains: [IPv6:2001:DB8::1])"],
+    ["[IPv6:2001:db8::2]", "encrypted (tls.domains: [IPv6:2001:DB8:0::2])"],
     ["[192.0.2.2]", "authenticated (tls.floor of this relay)"],
   ];
   for (const [nextHop, demanded] of cases)

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { MOST_LINES, ReplyReader } from "../../../src/delivery/reply-reader.ts";
-import type { Reply } from "../../../src/mail/reply.ts";
+import { MOST_LINES, MOST_TEXT, ReplyReader } from "../../../src/delivery/reply-reader.ts";
+import { describeReply, type Reply } from "../../../src/mail/reply.ts";
 
 function read(
   octets: string | Buffer,
@@ -44,6 +44,15 @@ describe("replies (RFC 5321 §4.2)", () => {
       expect(result.replies).toEqual(replies);
       expect(result.reader.midReply).toBe(false);
     });
+
+  test("a reply of a hundred full lines is kept to a few of them, and the next one whole again", () => {
+    const { replies, wrong } = read(`${`550-${"x".repeat(900)}\r\n`.repeat(99)}550 ${"x".repeat(900)}\r\n550 next\r\n`);
+    expect(wrong).toBeUndefined();
+    expect(replies[0]?.lines).toHaveLength(100);
+    expect(replies[0]?.lines.join("").length).toBeLessThanOrEqual(MOST_TEXT + 1000);
+    expect(describeReply(replies[0] as Reply).length).toBe(1000);
+    expect(replies[1]).toEqual({ code: 550, lines: ["next"] });
+  });
 
   const wrong: [octets: string, reason: RegExp][] = [
     ["199 x\r\n", /without a reply code/],
