@@ -141,7 +141,7 @@ export function eventsOf(entry: LeasedEntry, settlement: Settlement, result: Att
   const { connecting, talking } = result?.phases ?? { connecting: 0, talking: 0 };
   // As other relays log them: before the queue took it up, in the queue, connecting, talking.
   const inQueue = Math.max(0, endedAt - startedAt - connecting - talking);
-  const delays = [Math.max(0, startedAt - message.receivedAt), inQueue, connecting, talking] as const;
+  const delays = [Math.max(0, startedAt - message.receivedAt), inQueue, Math.round(connecting), Math.round(talking)] as const;
   const events: PosternEvent[] = [];
   settlement.recipients.forEach(({ recipientId, outcome }, index) => {
     const recipient = entry.recipients[index];
