@@ -1,7 +1,7 @@
 /**
  * One mail transaction (RFC 5321 §3.3): MAIL, RCPT…, DATA, the text, the dot, over an open connection. In: envelope and
  * body. Out: what was decided for each recipient. What replies mean is delivery/verdicts.ts, what is said is
- * delivery/commands.ts; trying another host is delivery/worker.ts's.
+ * delivery/commands.ts; trying another host is delivery/attempt.ts.
  */
 import type { Clock } from "../clock.ts";
 import type { DeliverySettings } from "../config/settings.ts";

@@ -1,0 +1,164 @@
+/**
+ * One attempt under way: a leased entry in; by gather → plan → attempt → settle, the settlement that the database is to keep
+ * out. It knows how far it has come, so that the end of the process can tell whom to wait for. Which entry is attempted when,
+ * and what becomes of its settlement, is delivery/worker.ts.
+ */
+import type { Clock } from "../clock.ts";
+import type { DeliverySettings, TlsSettings } from "../config/settings.ts";
+import type { DnsLookup, FindConfiguredHost } from "../policy/facts.ts";
+import type { QueueId } from "../queue/entry.ts";
+import type { Settlement } from "../queue/settlement.ts";
+import { type AttemptResult, attemptDelivery } from "./attempt.ts";
+import type { Contact } from "./destination.ts";
+import type { Dispatcher, Job } from "./dispatcher.ts";
+import { findHostAddresses, gatherFacts } from "./gather.ts";
+import { type DeliveryPlan, planDelivery } from "./plan.ts";
+import type { Acquired, ConnectionPool } from "./pool.ts";
+import { findRoute } from "./route.ts";
+import type { Session, SessionTarget } from "./session.ts";
+import { type PlannedResult, settle } from "./settle.ts";
+
+/** What an attempt obeys; read anew for each, so that a reload takes effect at once. */
+export interface DeliveryRules {
+  readonly delivery: DeliverySettings;
+  readonly tls: TlsSettings;
+  /** This relay's public name, if it has one. */
+  readonly mailname: string | undefined;
+  /** Postmaster's address for notices, if set. */
+  readonly postmaster: string | undefined;
+  /** Addresses of this machine, and whether it reaches IPv6 hosts. */
+  readonly ownAddresses: ReadonlySet<string>;
+  readonly useIpv6: boolean;
+  /** Says which special-use block a stranger's address is in, or undefined if mail may go there. */
+  readonly forbiddenAddress: (address: string) => string | undefined;
+  /** Trust anchors (PEM) of a route's `rootsFile`; undefined if the file cannot be read. */
+  readonly rootsOf: (file: string) => string | undefined;
+}
+
+export interface RunIo {
+  readonly lookup: DnsLookup;
+  readonly findConfiguredHost: FindConfiguredHost;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly newQueueId: () => QueueId;
+  readonly dispatcher: Pick<Dispatcher, "isCrowded" | "noteConnected">;
+  readonly pool: Pick<ConnectionPool, "acquire" | "release" | "discard">;
+  /** Aborted when the time of a stopping process is over: no host hears another first word. */
+  readonly cut: AbortSignal;
+}
+
+/** What was met on the way, and what it says of the destination as a whole. */
+export interface Attempted {
+  readonly result: AttemptResult | PlannedResult;
+  readonly contact: Contact;
+}
+
+export class Run {
+  readonly job: Job;
+  readonly #rules: DeliveryRules;
+  readonly #io: RunIo;
+  /** `opening`: it waits for a connection, and nothing has been said to anybody there. */
+  #state: "busy" | "opening" | "given-up" = "busy";
+  /** It has had an open connection. */
+  #connected = false;
+  #session: Session | undefined;
+
+  constructor(job: Job, rules: DeliveryRules, io: RunIo) {
+    this.job = job;
+    this.#rules = rules;
+    this.#io = io;
+  }
+
+  get state(): "busy" | "opening" | "given-up" {
+    return this.#state;
+  }
+
+  /** It holds a connection just now. */
+  get talks(): boolean {
+    return this.#session !== undefined;
+  }
+
+  /** Its lease goes back: whoever holds it next says the first word. */
+  giveUp(): void {
+    this.#state = "given-up";
+  }
+
+  /** Ends the connection it talks on. */
+  cutOff(): void {
+    this.#session?.destroy();
+  }
+
+  /** Throws for our own faults, and where the process ends before anything was said to a host. */
+  async attempt(): Promise<Attempted> {
+    const startedAt = this.#io.clock.now();
+    const plan = await this.#plan();
+    if (plan.kind !== "attempt")
+      return { result: { kind: "planned", plan, startedAt, endedAt: this.#io.clock.now() }, contact: { kind: "nothing-learnt" } };
+    const result = await this.#follow(plan);
+    return { result, contact: this.#contact(result) };
+  }
+
+  settle({ result }: Attempted): Promise<Settlement> {
+    const { clock, random, newQueueId } = this.#io;
+    return settle(this.job.entry, result, { now: clock.now(), random, rules: this.#rules, newQueueId });
+  }
+
+  async #plan(): Promise<DeliveryPlan> {
+    const { nextHop } = this.job.entry;
+    const route = findRoute(nextHop, this.#rules.delivery);
+    const facts = await gatherFacts(nextHop, route, this.#io);
+    return planDelivery(facts, this.#rules, this.#io.random);
+  }
+
+  async #follow(plan: DeliveryPlan & { kind: "attempt" }): Promise<AttemptResult> {
+    const { clock, cut, dispatcher, pool } = this.#io;
+    try {
+      return await attemptDelivery(this.job.entry, plan, {
+        rules: this.#rules,
+        clock,
+        stop: cut,
+        findAddresses: (host) => findHostAddresses(host, this.#rules, this.#io),
+        acquire: (target, freshOnly) => this.#acquire(target, freshOnly),
+        release: (session) => {
+          this.#session = undefined;
+          pool.release(session);
+        },
+      });
+    } finally {
+      if (this.#connected) dispatcher.noteConnected(this.job, false);
+    }
+  }
+
+  async #acquire(target: SessionTarget, freshOnly: boolean): Promise<Acquired> {
+    const { dispatcher, pool } = this.#io;
+    const crowded = !this.job.destination.answers && dispatcher.isCrowded;
+    const hurried = crowded ? { ...target, greetingWait: this.#rules.delivery.timeouts.greetingWhenCrowded } : target;
+    if (this.#ends()) throw new Error("the process ends");
+    if (!this.#connected) this.#state = "opening";
+    const acquired = await pool.acquire(hurried, freshOnly);
+    if (this.#ends()) {
+      // Its lease went back, or ends with the process: whoever holds it next says the first word.
+      if (acquired.kind === "open") pool.discard(acquired.session);
+      throw new Error("the process ends");
+    }
+    this.#state = "busy";
+    if (acquired.kind === "open") {
+      this.#session = acquired.session;
+      if (!this.#connected) dispatcher.noteConnected(this.job, true);
+      this.#connected = true;
+    }
+    return acquired;
+  }
+
+  #ends(): boolean {
+    // Once something has been said to some host, the attempt must be settled, or the next would say it again.
+    if (this.#io.cut.aborted && !this.#connected) this.#state = "given-up";
+    return this.#io.cut.aborted || this.#state === "given-up";
+  }
+
+  #contact(result: AttemptResult): Contact {
+    if (this.#connected) return { kind: "usable" };
+    const problem = result.hosts.findLast((host) => host.problem !== undefined)?.problem;
+    return problem === undefined || problem.type === "dns-failure" ? { kind: "nothing-learnt" } : { kind: "unusable", problem };
+  }
+}
