@@ -4,12 +4,12 @@
  */
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
-import { isIPv6 } from "node:net";
 import type { Readable } from "node:stream";
 import type { Command } from "commander";
 import type { Answers, ListenerStatus } from "../admin/handlers.ts";
 import { parseDuration } from "../config/units.ts";
 import { parseAddress } from "../mail/address.ts";
+import { formatAddressLiteral } from "../mail/domain.ts";
 import type { Connection } from "./connection.ts";
 import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
 import { describeProblem, describeState } from "./list-text.ts";
@@ -163,7 +163,7 @@ async function submit(listener: ListenerStatus, { sender, recipients, message }:
   const connection = new SMTPConnection({
     host: address,
     port: listener.port,
-    name: isIPv6(address) ? `[IPv6:${address}]` : `[${address}]`,
+    name: formatAddressLiteral(address),
     secure: listener.tls === "implicit",
     ignoreTLS: !needsTls,
     requireTLS: listener.tls === "require",

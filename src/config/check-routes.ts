@@ -1,6 +1,6 @@
 /** Certificates and the hosts that mail is sent to by configuration: what needs what, and what may not be together. */
 import { isIP } from "node:net";
-import { parseDomain } from "../mail/domain.ts";
+import { parseDomain, withoutBrackets } from "../mail/domain.ts";
 import { domainFault } from "./check-names.ts";
 import { type CheckFacts, error, type Finding, note } from "./finding.ts";
 import { nearest, type Path } from "./keys.ts";
@@ -63,7 +63,7 @@ export function checkRoutes({ delivery }: Settings, facts: CheckFacts): Finding[
 
 function checkRoute(route: RouteSettings, path: Path, facts: CheckFacts): Finding[] {
   const findings: Finding[] = [];
-  const bare = route.host.replace(/^\[(?:IPv6:)?(.*)\]$/i, "$1");
+  const bare = withoutBrackets(route.host);
   if (isIP(bare) === 0 && !parseDomain(route.host).ok)
     findings.push(error(`not a host name or address: ${quote(route.host)}`, [...path, "host"]));
   if (route.port === 0) findings.push(error("0 is no port to connect to", [...path, "port"]));

@@ -4,6 +4,7 @@
  */
 import { isIPv4 } from "node:net";
 import ipaddr from "ipaddr.js";
+import { formatAddressLiteral } from "../mail/domain.ts";
 
 export interface RelayAddresses {
   readonly delivery: { readonly sourceAddress4?: string | undefined; readonly sourceAddress6?: string | undefined };
@@ -14,8 +15,7 @@ export interface RelayAddresses {
 export function ourHostName({ delivery, ownAddresses }: RelayAddresses, family: 4 | 6): string {
   const set = family === 4 ? delivery.sourceAddress4 : delivery.sourceAddress6;
   const address = set ?? [...ownAddresses].find((own) => isIPv4(own) === (family === 4) && isReachable(own));
-  if (family === 4) return `[${address ?? "127.0.0.1"}]`;
-  return `[IPv6:${address ?? "::1"}]`;
+  return formatAddressLiteral(address ?? (family === 4 ? "127.0.0.1" : "::1"));
 }
 
 function isReachable(address: string): boolean {

@@ -3,7 +3,7 @@
  * settings in, a `Route` out. Asking DNS for what the route leaves open is delivery/gather.ts.
  */
 import type { DeliverySettings, RouteSettings } from "../config/settings.ts";
-import { literalAddress, type NextHop } from "../mail/domain.ts";
+import { literalAddress, type NextHop, withoutBrackets } from "../mail/domain.ts";
 import { canonicalPattern, findByDomain } from "../mail/domain-pattern.ts";
 import type { Route } from "./plan.ts";
 
@@ -47,8 +47,7 @@ function configuredRoute(route: RouteSettings, setting: string): ConfiguredRoute
   const { host, port, tls, tlsName, rootsFile, username, password } = route;
   return {
     kind: "configured",
-    // `[mail.example.com]` is how other relays say "do not ask for its MX", which holds here anyway.
-    host: /^\[(?:IPv6:)?(.*)\]$/i.exec(host)?.[1] ?? host,
+    host: withoutBrackets(host),
     port,
     tls,
     setting,

@@ -6,6 +6,7 @@
 import { lookup as systemLookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { Clock } from "../clock.ts";
+import { withoutBrackets } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { Finding, FindConfiguredHost, HostAddress, LookupFailure } from "../policy/facts.ts";
 import { createFindingCache, type Fresh } from "./finding-cache.ts";
@@ -57,7 +58,7 @@ export function createConfiguredHostLookup(options: ConfiguredHostOptions): Find
 
   return async (host) => {
     // Kept as written: a link-local address means nothing without its zone.
-    const literal = host.replace(/^\[(?:IPv6:)?(.*)\]$/i, "$1");
+    const literal = withoutBrackets(host);
     const version = isIP(literal);
     if (version !== 0)
       return {

@@ -59,6 +59,16 @@ export function literalAddress(nextHop: NextHop): string | undefined {
   return nextHop.startsWith("[") ? nextHop.slice(1, -1).replace(/^IPv6:/, "") : undefined;
 }
 
+/** `[192.0.2.1]` or `[IPv6:2001:db8::1]`: how an address stands where a name is expected. */
+export function formatAddressLiteral(address: string): string {
+  return isIPv6(address) ? `[IPv6:${address}]` : `[${address}]`;
+}
+
+/** A host as operators write it, bare: the brackets in `[mail.example.com]` and `[192.0.2.1]` ask for no MX, which holds anyway. */
+export function withoutBrackets(host: string): string {
+  return /^\[(?:IPv6:)?(.*)\]$/i.exec(host)?.[1] ?? host;
+}
+
 /** The name as people write it, for screens and notices only. */
 export function displayDomain(domain: string): string {
   return domain.includes("xn--") ? domainToUnicode(domain) || domain : domain;

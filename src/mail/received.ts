@@ -2,7 +2,7 @@
  * The fields that this relay writes itself: Received in front (RFC 5321 §4.4), and Date and Message-ID where the
  * submitter left them out (RFC 6409 §8). Facts in, lines with CRLF out; all of it is ASCII.
  */
-import { isIPv6 } from "node:net";
+import { formatAddressLiteral } from "./domain.ts";
 import { cleanText } from "./reply.ts";
 
 export interface ReceivedFacts {
@@ -32,7 +32,7 @@ export function formatReceived(facts: ReceivedFacts): string {
   // An internationalised recipient would make a header that only SMTPUTF8 can carry.
   const namesRecipient = recipient !== undefined && !/[^\x20-\x7e]/.test(recipient);
   return (
-    `Received: from ${harmlessName(facts.ehloName)} (${literal(facts.clientAddress)})\r\n` +
+    `Received: from ${harmlessName(facts.ehloName)} (${formatAddressLiteral(facts.clientAddress)})\r\n` +
     `\tby ${facts.mailname} (Postern) with ${facts.protocol} id ${facts.id}${namesRecipient ? `\r\n\tfor <${recipient}>;` : ";"}\r\n` +
     `\t${formatDate(facts.at)}\r\n`
   );
@@ -42,10 +42,6 @@ export function formatReceived(facts: ReceivedFacts): string {
 function harmlessName(name: string): string {
   const text = name.slice(0, 255).replace(/[^A-Za-z0-9._:[\]-]/g, "?");
   return text === "" ? "unknown" : text;
-}
-
-function literal(address: string): string {
-  return isIPv6(address) ? `[IPv6:${address}]` : `[${address}]`;
 }
 
 let lastSecond = -1;

@@ -4,6 +4,7 @@
  */
 import { constants, createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
+import { findCoveredName } from "../policy/names.ts";
 
 export interface ServerCertificate {
   readonly context: SecureContext;
@@ -96,9 +97,5 @@ function namesOf(leaf: X509Certificate): string[] {
 
 /** A certificate without our name works for clients that are told another one; worth a word at start. */
 export function namesHost(certificate: ServerCertificate, host: string): boolean {
-  const name = host.toLowerCase();
-  return certificate.names.some(
-    (pattern) =>
-      pattern.toLowerCase() === name || (pattern.startsWith("*.") && pattern.slice(1).toLowerCase() === name.slice(name.indexOf("."))),
-  );
+  return findCoveredName(certificate.names, [host]) !== undefined;
 }
