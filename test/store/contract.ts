@@ -248,25 +248,47 @@ export function describeContract(name: string, backend: Backend): void {
     });
 
     test("a lease that ran out is due again; who had it then changes nothing once another has it", async () => {
-      const { store } = await open();
+      const { store, clock } = await open();
       await submit(store);
-      const slow = await leaseOne(store, "dane.test", T0, T0 + 1000);
-      expect(await store.findDueNextHops(T0 + 999, 10)).toEqual([]);
-      expect(await store.findDueNextHops(T0 + 1000, 10)).toEqual([{ nextHop: "dane.test", due: 1 }]);
-      const next = await leaseOne(store, "dane.test", T0 + 1000);
+      const slow = await leaseOne(store, "dane.test", T0, T0 + 60_000);
+      clock.pass(50_000);
+      expect(await store.findDueNextHops(T0 + 50_000, 10)).toEqual([]);
+      clock.pass(10_000);
+      expect(await store.findDueNextHops(T0 + 60_000, 10)).toEqual([{ nextHop: "dane.test", due: 1 }]);
+      const next = await leaseOne(store, "dane.test", T0 + 60_000);
       expect(await store.saveSettlement(slow.lease, settlementOf(slow, [FAILED]), NO_LEASE)).toBe("lease-lost");
       await store.releaseLeases([slow.lease], T0);
-      expect(await store.leaseDue(hop("dane.test"), 1, T0 + 1001, T0 + HOUR)).toEqual([]);
+      expect(await store.leaseDue(hop("dane.test"), 1, T0 + 60_001, T0 + HOUR)).toEqual([]);
       expect(await store.saveSettlement(next.lease, settlementOf(next, [DELIVERED]), NO_LEASE)).toEqual([]);
     });
 
     test("a lease that ran out and that nobody took may still settle: better late than twice", async () => {
-      const { store } = await open();
+      const { store, clock } = await open();
       await submit(store);
       const slow = await leaseOne(store, "dane.test", T0, T0 + 1000);
-      await store.findDueNextHops(T0 + 2000, 10);
+      clock.pass(2000);
+      expect(await store.findDueNextHops(T0 + 2000, 10)).toHaveLength(1);
       expect(await store.saveSettlement(slow.lease, settlementOf(slow, [DELIVERED]), NO_LEASE)).toEqual([]);
       expect(await store.findNextDue()).toBeUndefined();
+    });
+
+    test("a clock that jumps ends no lease: whoever has it is still at it, and nobody else may be (RFC 5321 §6.1)", async () => {
+      const { store, clock } = await open();
+      await submit(store);
+      const busy = await leaseOne(store, "dane.test", T0, T0 + HOUR);
+      clock.time += 30 * DAY;
+      expect(await store.findDueNextHops(clock.time, 10)).toEqual([]);
+      expect(await store.leaseDue(hop("dane.test"), 1, clock.time, clock.time + HOUR)).toEqual([]);
+      expect(await store.saveSettlement(busy.lease, settlementOf(busy, [DELIVERED]), NO_LEASE)).toEqual([]);
+    });
+
+    test("a clock that was set back does not keep an entry whose lease ran out", async () => {
+      const { store, clock } = await open();
+      await submit(store);
+      await leaseOne(store, "dane.test", T0, T0 + HOUR);
+      clock.time -= DAY;
+      clock.pass(HOUR);
+      expect(await store.findDueNextHops(clock.time, 10)).toEqual([{ nextHop: "dane.test", due: 1 }]);
     });
 
     test("leases of a former process are void: what was under way is due at once", async () => {

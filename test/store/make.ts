@@ -20,11 +20,17 @@ export const DAY = 24 * HOUR;
 /** A clock that a test moves; timers run on the system's. */
 export class TestClock implements Clock {
   time = T0;
+  #passed = 0;
+  /** Time goes by; setting `time` alone is a clock that jumps. */
+  pass(ms: number): void {
+    this.time += ms;
+    this.#passed += ms;
+  }
   now(): number {
     return this.time;
   }
   monotonic(): number {
-    return systemClock.monotonic();
+    return systemClock.monotonic() + this.#passed;
   }
   after(delay: number, action: () => void): () => void {
     return systemClock.after(delay, action);

@@ -79,7 +79,7 @@ export class Changes {
       case "release":
         return this.#forLeases("UPDATE entry SET due_at = ?, lease_until = NULL, attempts = attempts - 1", request.leases, [request.dueAt]);
       case "expire-leases":
-        return this.#forLeases("UPDATE entry SET due_at = lease_until", request.leases, []);
+        return this.#forLeases("UPDATE entry SET due_at = min(lease_until, ?)", request.leases, [request.now]);
       case "chunk":
         this.#run("INSERT INTO body_chunk (body, seq, octets) VALUES (?, ?, ?)", request.body, request.seq, request.octets);
         return undefined;

@@ -51,8 +51,11 @@ export class SqliteStore implements QueueStore {
   readonly #settlementReserve: number;
   readonly #writer: WriterLink;
   readonly #reader: ReaderLink;
-  /** Leases given out and not settled, so that one that ran out is found without an index on the hot path. */
-  readonly #leases = new Map<number, Lease>();
+  /**
+   * Leases given out and not settled, with their end on the monotonic clock. They are void when the process ends, so its own time
+   * is the right one: a wall clock set forward would end them all at once, and what is under way would be sent a second time.
+   */
+  readonly #leases = new Map<number, { readonly lease: Lease; readonly ends: number }>();
   #soonestEnd = Infinity;
   #lastEntry: number;
   #lastRecipient: number;
@@ -134,7 +137,7 @@ export class SqliteStore implements QueueStore {
       const spooled = finished instanceof Promise ? await finished : finished;
       const prepared = this.#prepare(message, spooled, message.size, options);
       await this.#writer.enqueue(prepared.rows, spooled.kind === "small" ? spooled.octets : undefined);
-      for (const entry of prepared.leased) this.#remember(entry.lease);
+      for (const entry of prepared.leased) this.#remember(entry.lease, entry.lease.until - this.#clock.now());
       return prepared.leased;
     } catch (error) {
       body.forget();
@@ -148,7 +151,7 @@ export class SqliteStore implements QueueStore {
     // Not awaited: it is before the lease in the writer's queue.
     void this.#expireLeases(now);
     const leased = await this.#writer.ask<LeasedRows[]>({ op: "lease", nextHop, limit, now, until: leaseUntil });
-    return leased.map((rows) => this.#leasedEntry(rows, leaseUntil));
+    return leased.map((rows) => this.#leasedEntry(rows, leaseUntil, leaseUntil - now));
   }
 
   findDueNextHops(now: number, limit: number): Promise<{ nextHop: NextHop; due: number }[]> {
@@ -216,7 +219,7 @@ export class SqliteStore implements QueueStore {
     this.#forget(lease);
     if (saved === "lease-lost") return saved;
     const leased = notices.flatMap((notice) => notice.leased);
-    for (const entry of leased) this.#remember(entry.lease);
+    for (const entry of leased) this.#remember(entry.lease, entry.lease.until - this.#clock.now());
     return leased;
   }
 
@@ -321,12 +324,12 @@ export class SqliteStore implements QueueStore {
     return body.kind === "small" ? bodyInMemory(body.octets) : bodyOnDisk(size, id, (seq) => this.#reader.ask("readChunk", body.body, seq));
   }
 
-  #leasedEntry(rows: LeasedRows, until: number): LeasedEntry {
+  #leasedEntry(rows: LeasedRows, until: number, lasts: number): LeasedEntry {
     const entry = entryFacts(rows.entry);
     const message = messageFacts(rows.message);
     const { chunkedBody, number } = messagePlace(rows.message);
     const lease: Lease = { entryId: entry.id, generation: entry.generation, until };
-    this.#remember(lease);
+    this.#remember(lease, lasts);
     let body: BodySource;
     if (rows.body !== undefined) body = bodyInMemory(Buffer.from(rows.body.buffer, rows.body.byteOffset, rows.body.byteLength));
     else if (chunkedBody !== null) body = bodyOnDisk(message.size, message.id, (seq) => this.#reader.ask("readChunk", chunkedBody, seq));
@@ -335,29 +338,31 @@ export class SqliteStore implements QueueStore {
     return { lease, message, nextHop: entry.nextHop, recipients: rows.recipients.map(queuedRecipient), attempts: entry.attempts - 1, body };
   }
 
-  #remember(lease: Lease): void {
-    this.#leases.set(lease.entryId, lease);
-    this.#soonestEnd = Math.min(this.#soonestEnd, lease.until);
+  #remember(lease: Lease, lasts: number): void {
+    const ends = this.#clock.monotonic() + lasts;
+    this.#leases.set(lease.entryId, { lease, ends });
+    this.#soonestEnd = Math.min(this.#soonestEnd, ends);
   }
 
   #forget(lease: Lease): void {
-    if (this.#leases.get(lease.entryId)?.generation === lease.generation) this.#leases.delete(lease.entryId);
+    if (this.#leases.get(lease.entryId)?.lease.generation === lease.generation) this.#leases.delete(lease.entryId);
   }
 
   /** Entries whose lease ran out are due again; the request is before any lease asked for afterwards. */
   #expireLeases(now: number): Promise<unknown> | undefined {
-    if (now < this.#soonestEnd) return undefined;
+    const elapsed = this.#clock.monotonic();
+    if (elapsed < this.#soonestEnd) return undefined;
     const ended: Lease[] = [];
     this.#soonestEnd = Infinity;
-    for (const lease of this.#leases.values()) {
-      if (lease.until <= now) ended.push(lease);
-      else this.#soonestEnd = Math.min(this.#soonestEnd, lease.until);
+    for (const { lease, ends } of this.#leases.values()) {
+      if (ends <= elapsed) ended.push(lease);
+      else this.#soonestEnd = Math.min(this.#soonestEnd, ends);
     }
     for (const lease of ended) this.#leases.delete(lease.entryId);
     if (ended.length === 0) return undefined;
-    return this.#writer.ask({ op: "expire-leases", leases: ended.map(LEASE_KEY) }).catch(() => {
+    return this.#writer.ask({ op: "expire-leases", leases: ended.map(LEASE_KEY), now }).catch(() => {
       // Tried again with the next question.
-      for (const lease of ended) if (!this.#leases.has(lease.entryId)) this.#remember(lease);
+      for (const lease of ended) if (!this.#leases.has(lease.entryId)) this.#remember(lease, 0);
     });
   }
 }

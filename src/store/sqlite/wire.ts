@@ -45,7 +45,7 @@ export type WriterRequest =
   | { readonly op: "settle"; readonly rows: SettleRows }
   | { readonly op: "lease"; readonly nextHop: string; readonly limit: number; readonly now: number; readonly until: number }
   | { readonly op: "release"; readonly leases: readonly LeaseKey[]; readonly dueAt: number }
-  | { readonly op: "expire-leases"; readonly leases: readonly LeaseKey[] }
+  | { readonly op: "expire-leases"; readonly leases: readonly LeaseKey[]; readonly now: number }
   | { readonly op: "chunk"; readonly body: number; readonly seq: number; readonly octets: Uint8Array }
   | { readonly op: "forget-body"; readonly body: number }
   | {
