@@ -25,7 +25,7 @@ import { createAddressGuard } from "./lookup/special-addresses.ts";
 import { isHostname } from "./mail/domain.ts";
 import type { QueueStore } from "./queue/store.ts";
 import { openSqliteStore } from "./store/sqlite/open.ts";
-import { startSubmission, type Submission } from "./submission/listener.ts";
+import { type FromElsewhere, startSubmission, type Submission } from "./submission/listener.ts";
 
 export interface RelayIo {
   readonly version: string;
@@ -89,9 +89,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
     submission = await startSubmission({
       settings: settings.submission,
       configuredUsers: settings.users,
-      mailname: rules.mailname ?? fallbackName(),
-      giveUpAfter: settings.delivery.retry.giveUpAfter,
-      giveUpAfterNullSender: settings.delivery.retry.giveUpAfterNullSender,
+      ...submissionNeeds(settings),
       store,
       users: store.users,
       clock,
@@ -125,7 +123,8 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       try {
         const comparison = compareSettings(settings, reread.settings);
         const newOpen = makeConnector(reread.settings, clock);
-        const refreshed = (await submission?.reload(reread.settings.submission, reread.settings.users)) ?? [];
+        const { submission: section, users } = reread.settings;
+        const refreshed = (await submission?.reload(section, users, submissionNeeds(reread.settings))) ?? [];
         settings = reread.settings;
         open = newOpen;
         rules = makeRules(settings);
@@ -133,6 +132,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         lookup?.clear();
         const changed = [...new Set([...comparison.changed, ...refreshed])];
         emit({ kind: "reloaded", changed });
+        for (const text of reread.notes) emit({ kind: "notice", level: "info", text });
         for (const path of comparison.needsRestart)
           emit({ kind: "notice", level: "warn", text: `${path} has changed, which takes effect at the next start only` });
         return { ok: true, changed };
@@ -244,6 +244,12 @@ function openLookup(settings: Settings, ipv6: () => boolean, clock: Clock): DnsC
 function machineName(): string | undefined {
   const name = hostname().toLowerCase();
   return name.includes(".") && isHostname(name) && !name.endsWith(".local") && !name.endsWith(".localdomain") ? name : undefined;
+}
+
+/** What submission takes from other sections. */
+function submissionNeeds({ mailname, delivery: { retry } }: Settings): FromElsewhere {
+  const { giveUpAfter, giveUpAfterNullSender } = retry;
+  return { mailname: mailname ?? machineName() ?? fallbackName(), giveUpAfter, giveUpAfterNullSender };
 }
 
 /** What greets clients while there is no mailname; it never leaves this machine's side of the wire. */

@@ -32,7 +32,7 @@ const MAX_DEPTH = 12;
 const MAX_NODES = 100_000;
 
 const SYNTAX: Readonly<Partial<Record<YAMLError["code"], string>>> = {
-  BAD_INDENT: "the indentation of this line does not fit the lines around it",
+  BAD_INDENT: "the indentation of this line does not fit the lines around it, or a bracket or quote before it is not closed",
   TAB_AS_INDENT: "a tab is used as indentation; use spaces",
   BLOCK_AS_IMPLICIT_KEY: "a second `: ` in one line; put a value that contains `: ` in quotes",
   MULTILINE_IMPLICIT_KEY: "a line without `key: value` here, or a line before it that is not finished",

@@ -158,9 +158,14 @@ class Layers {
     for (const { level, paths, message } of this.#document.readable ? check(result.data) : []) {
       if (paths.some((path) => setAside.some((other) => relatedPaths(path, other)))) continue;
       if (level === "error") this.#report(paths[0], message, paths);
-      else notes.push(`${formatPath(paths[0])}: ${message}`);
+      // What follows from defaults that nobody touched is no remark on anybody's configuration.
+      else if (paths.some((path) => this.#isWritten(path))) notes.push(`${formatPath(paths[0])}: ${message}`);
     }
     return setAside.length === 0 ? { settings: result.data, notes } : { notes };
+  }
+
+  #isWritten(path: Path): boolean {
+    return this.origins.around(path).kind !== "default" || this.origins.within(path).kind !== "default";
   }
 
   #explain(issue: z.core.$ZodIssue, tree: Tree): { path: Path; message: string }[] {

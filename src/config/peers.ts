@@ -183,7 +183,8 @@ export const LATER_NAMES: readonly LaterName[] = [
   { names: ["OVERWRITE_FROM", "MYORIGIN"], because: "senders are not rewritten", refuse: never },
   { names: ["HTTP_LISTEN", "ADMIN_TOKEN", "ADMIN_HOSTS"], because: "this release has no HTTP interface", refuse: never },
   { names: ["WEBHOOK_URL", "WEBHOOK_SECRET"], because: "this release has no webhooks", refuse: never },
-  { names: ["DATABASE_URL"], because: "the queue is SQLite in DATA_FOLDER", refuse: (text) => /^sqlite:/i.test(text) },
+  // An application's, more often than not: variables are shared by whole projects.
+  { names: ["DATABASE_URL"], because: "the queue is SQLite in DATA_FOLDER", refuse: never },
 ];
 
 const FAMILY = /^(?:POSTFIX_|POSTCONF_?|OPENDKIM_|RSPAMD_)(.+)$/;

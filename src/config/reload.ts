@@ -17,36 +17,43 @@ export interface SettingsComparison {
   readonly changes: readonly SettingChange[];
   /** The paths of all changes. */
   readonly changed: readonly string[];
-  /** Those that wait for a restart. */
+  /** Those that wait for a restart; many changes within one list or section are one. */
   readonly needsRestart: readonly string[];
 }
 
-// Sockets are bound and the database is open: neither moves under a relay that holds mail.
+// Sockets are bound, the database and the resolver are open: none of them moves under a relay that holds mail.
 const FIXED: readonly Path[] = [
   ["submission", "listeners"],
   ["data", "folder"],
+  ["data", "minimumFree"],
+  ["data", "settlementReserve"],
+  ["resolver"],
 ];
+const fixedPart = (path: Path): Path | undefined => FIXED.find((fixed) => fixed.every((step, index) => path[index] === step));
 
 export function compareSettings(before: Settings, after: Settings): SettingsComparison {
   const [old, current] = [byPath(before), byPath(after)];
   const secrets = [...secretsIn(before, rootKey), ...secretsIn(after, rootKey)];
   const changes: SettingChange[] = [];
+  const waiting = new Set<string>();
   for (const path of new Set([...old.keys(), ...current.keys()])) {
     const [from, to] = [old.get(path), current.get(path)];
     if (JSON.stringify(from?.value) === JSON.stringify(to?.value)) continue;
     const row = to ?? from;
     if (row === undefined) continue;
+    const fixed = fixedPart(row.path);
+    if (fixed !== undefined) waiting.add(formatPath(fixed));
     changes.push({
       path: formatPath(row.path),
       before: redactValue(from?.value, row.key, secrets),
       after: redactValue(to?.value, row.key, secrets),
-      needsRestart: FIXED.some((fixed) => fixed.every((step, index) => row.path[index] === step)),
+      needsRestart: fixed !== undefined,
     });
   }
   return {
     changes,
     changed: changes.map(({ path }) => path),
-    needsRestart: changes.filter((change) => change.needsRestart).map(({ path }) => path),
+    needsRestart: [...waiting],
   };
 }
 

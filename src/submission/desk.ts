@@ -27,9 +27,9 @@ export interface Rules {
 }
 
 export interface Desk {
-  readonly mailname: string;
-  readonly giveUpAfter: number;
-  readonly giveUpAfterNullSender: number;
+  mailname: string;
+  giveUpAfter: number;
+  giveUpAfterNullSender: number;
   readonly minimumFree: number | undefined;
   readonly store: Pick<QueueStore, "newBody" | "newQueueId" | "enqueue" | "trouble">;
   readonly clock: Clock;

@@ -15,12 +15,16 @@ import { GuardedServer } from "./guarded-server.ts";
 import { Logins } from "./login.ts";
 import { type InterfaceTable, readSurroundings, type Surroundings } from "./networks.ts";
 
-export interface SubmissionIo {
-  readonly settings: SubmissionSettings;
-  readonly configuredUsers: Settings["users"];
+/** Settings of other sections that submission keeps to. */
+export interface FromElsewhere {
   readonly mailname: string;
   readonly giveUpAfter: number;
   readonly giveUpAfterNullSender: number;
+}
+
+export interface SubmissionIo extends FromElsewhere {
+  readonly settings: SubmissionSettings;
+  readonly configuredUsers: Settings["users"];
   /** Only for the reply that says the disk is full. */
   readonly minimumFree?: number;
   readonly store: Pick<QueueStore, "newBody" | "newQueueId" | "enqueue" | "trouble">;
@@ -51,9 +55,10 @@ export interface Submission {
   readonly listeners: readonly OpenListener[];
   /**
    * New certificate, users, limits and networks, for open sessions too. Returns the names of what changed; throws, and
-   * changes nothing, if something is wrong. Listeners stay as they are until the next start.
+   * changes nothing, if something is wrong. Listeners stay as they are until the next start, and so do `fromElsewhere`'s
+   * members where it is not given.
    */
-  reload(settings: SubmissionSettings, configuredUsers: Settings["users"]): Promise<string[]>;
+  reload(settings: SubmissionSettings, configuredUsers: Settings["users"], fromElsewhere?: FromElsewhere): Promise<string[]>;
   /** The database's users are others now. */
   usersChanged(): Promise<void>;
   /** Open sessions go on. */
@@ -149,13 +154,8 @@ class SubmissionStage implements Submission {
 
   async #openOne(listener: ListenerSettings): Promise<void> {
     const needsCertificate = listener.tls === "implicit" || listener.tls === "require";
-    if (needsCertificate && this.#desk.certificate === undefined) {
-      this.#notice(
-        "warn",
-        `listener ${listener.name} (port ${listener.port}) is not opened: tls ${listener.tls} needs submission.certificateFile and keyFile`,
-      );
-      return;
-    }
+    // Said by config/check-networks.ts, which knows whether anybody asked for this listener.
+    if (needsCertificate && this.#desk.certificate === undefined) return;
     const server = new GuardedServer(this.#desk, listener);
     const { address, port } = await server.open();
     this.#servers.push(server);
@@ -177,10 +177,10 @@ class SubmissionStage implements Submission {
     }
   }
 
-  async reload(settings: SubmissionSettings, configuredUsers: Settings["users"]): Promise<string[]> {
+  async reload(settings: SubmissionSettings, configuredUsers: Settings["users"], fromElsewhere?: FromElsewhere): Promise<string[]> {
     const desk = this.#desk;
     // Everything that may fail comes first: a reload is taken as a whole or not at all.
-    const rules = makeRules(settings, desk.mailname, await this.#look(), desk.clock, desk.rules);
+    const rules = makeRules(settings, fromElsewhere?.mailname ?? desk.mailname, await this.#look(), desk.clock, desk.rules);
     const certificate = await findCertificate(settings, this.#io);
     await desk.logins.load(settings.login, configuredUsers);
     const changed = changedNames(this.#settings, settings, desk.rules, rules);
@@ -189,11 +189,13 @@ class SubmissionStage implements Submission {
       this.#useCertificate(certificate);
     }
     if (JSON.stringify(configuredUsers) !== JSON.stringify(this.#users)) changed.push("users");
-    if (JSON.stringify(settings.listeners) !== JSON.stringify(this.#settings.listeners)) {
-      this.#notice("warn", "submission.listeners changed: that takes a restart");
-    }
     desk.doors.reload(settings.limits);
     desk.rules = rules;
+    if (fromElsewhere !== undefined) {
+      desk.mailname = fromElsewhere.mailname;
+      desk.giveUpAfter = fromElsewhere.giveUpAfter;
+      desk.giveUpAfterNullSender = fromElsewhere.giveUpAfterNullSender;
+    }
     this.#settings = settings;
     this.#users = configuredUsers;
     return changed;

@@ -356,6 +356,7 @@ describe("told, not refused", () => {
       "compat: DKIM_AUTOGENERATE is not available yet: this release does not sign with DKIM, and mail would go out unsigned",
     ],
     [{ TLSRPT: "on" }, "compat: TLSRPT is not available yet: this release sends no TLS reports"],
+    [{ DATABASE_URL: "sqlite:/data/postern.db" }, "compat: DATABASE_URL is not available yet: the queue is SQLite in DATA_FOLDER"],
     [{ DATABASE_URL: "postgres://u:hunter22@h/db" }, "compat: DATABASE_URL is not available yet: the queue is SQLite in DATA_FOLDER"],
   ];
   for (const [environment, note] of cases) test(Object.keys(environment).join(), () => expect(notesOf({ environment })).toContain(note));

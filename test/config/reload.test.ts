@@ -16,7 +16,15 @@ describe("what a new configuration changes", () => {
     [["submission.limits.messageSize=30M"], ["submission.limits.messageSize"], []],
     [["submission.networks=127.0.0.0/8"], ["submission.networks"], []],
     [["users.0.name=a", "users.0.password=b"], ["users", "users[0].name", "users[0].password", "users[0].maySendAs"], []],
-    [["submission.listeners.0.port=26"], ["submission.listeners[0].port"], ["submission.listeners[0].port"]],
+    [["submission.listeners.0.port=26"], ["submission.listeners[0].port"], ["submission.listeners"]],
+    [
+      ["submission.listeners.0.port=26", "submission.listeners.1.port=27"],
+      ["submission.listeners[0].port", "submission.listeners[1].port"],
+      ["submission.listeners"],
+    ],
+    [["resolver.servers=192.0.2.1", "resolver.timeout=9s"], ["resolver.servers", "resolver.timeout"], ["resolver"]],
+    [["data.minimumFree=300M"], ["data.minimumFree"], ["data.minimumFree"]],
+    [["delivery.retry.giveUpAfter=1d", "mailname=a.test"], ["delivery.retry.giveUpAfter", "mailname"], []],
     [["data.folder=/data", "data.keepFinished=1d"], ["data.folder", "data.keepFinished"], ["data.folder"]],
   ];
   for (const [set, changed, needsRestart] of cases) {

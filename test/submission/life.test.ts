@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { settled } from "../support/moved-clock.ts";
 import { RawClient } from "../support/raw-client.ts";
-import { MESSAGE, plain, World } from "./world.ts";
+import { makeSettings, MESSAGE, plain, World } from "./world.ts";
 
 const users = [{ name: "alice", password: "secret" }];
 
@@ -118,10 +118,30 @@ describe("reload", () => {
     expect(await client.submit(MESSAGE)).toMatch(/^250/);
   });
 
-  test("of listeners takes a restart, and says so", async () => {
+  test("of listeners takes a restart: the open ones stay", async () => {
     await using world = await World.open();
+    const before = world.submission.listeners;
     await world.reload({ listeners: [{ name: "smtp", address: "127.0.0.1", port: 1, tls: "off" }] });
-    expect(world.kinds("notice").at(-1)).toMatchObject({ level: "warn", text: "submission.listeners changed: that takes a restart" });
+    expect(world.submission.listeners).toEqual(before);
+    await using client = await world.client();
+    expect(await client.submit(MESSAGE)).toMatch(/^250/);
+  });
+
+  test("of the relay's name and of how long mail waits holds for what comes next", async () => {
+    await using world = await World.open();
+    const settings = makeSettings(world.base, world.wishes.users);
+    const week = 7 * 86_400_000;
+    await world.submission.reload(settings.submission, settings.users, {
+      mailname: "other.test",
+      giveUpAfter: week,
+      giveUpAfterNullSender: week,
+    });
+    await using client = await world.client();
+    expect(client.received).toContain("220 other.test ESMTP Postern");
+    await client.submit(MESSAGE);
+    const { expiresAt, receivedAt } = world.store.last.message;
+    expect(expiresAt - receivedAt).toBe(week);
+    expect(world.store.last.text).toContain("by other.test (Postern)");
   });
 });
 
