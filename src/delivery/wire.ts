@@ -24,6 +24,9 @@ export function isLoss(result: ReadResult): result is Loss {
   return "loss" in result;
 }
 
+/** For what was said last to go out, ms. */
+const LAST_WORDS = 30_000;
+
 export class Wire {
   readonly socket: Socket;
   readonly #clock: Clock;
@@ -126,10 +129,14 @@ export class Wire {
     this.socket.destroy();
   }
 
-  /** Says what is still to be said, then closes. */
+  /** Says what is still to be said, then closes; a host that does not take it must not keep the connection for it. */
   close(): void {
     this.#lose({ loss: "connection-lost", detail: "closed by this relay" });
-    this.socket.destroySoon();
+    const { socket } = this;
+    if (socket.destroyed) return;
+    const cancel = this.#clock.after(LAST_WORDS, () => socket.destroy());
+    socket.once("close", cancel);
+    socket.destroySoon();
   }
 
   readonly #onData = (chunk: Buffer): void => {
