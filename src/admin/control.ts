@@ -8,7 +8,7 @@ import { connect } from "node:net";
 import { join, relative } from "node:path";
 import { type AdminIo, answer, BadRequest, isVerb } from "./handlers.ts";
 
-export const SOCKET_NAME = "postern.sock";
+const SOCKET_NAME = "postern.sock";
 
 /** Largest request: ids of a bulk retry. */
 const REQUEST_LIMIT = 1024 ** 2;

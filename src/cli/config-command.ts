@@ -34,14 +34,14 @@ export interface ConfigFiles {
   machine(): Promise<Machine>;
 }
 
-export const systemFiles: ConfigFiles = {
+const systemFiles: ConfigFiles = {
   exists: existsSync,
   read: (path) => readFileSync(path, "utf8"),
   machine: readMachine,
 };
 
 /** Where a configuration is looked for when nobody names one. */
-export const USUAL_FILES = ["/etc/postern/postern.yaml", "postern.yaml", "config/postern.yaml"] as const;
+const USUAL_FILES = ["/etc/postern/postern.yaml", "postern.yaml", "config/postern.yaml"] as const;
 
 /** The settings by command line, environment, file and default. Without any file the defaults will do. */
 export async function readConfiguration(

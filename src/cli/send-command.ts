@@ -86,7 +86,7 @@ function checkAddress(option: string, text: string): string {
 }
 
 /** The first open listener that asks for no login; one that needs no TLS if there is such. */
-export function chooseListener(listeners: readonly ListenerStatus[]): ListenerStatus | undefined {
+function chooseListener(listeners: readonly ListenerStatus[]): ListenerStatus | undefined {
   const usable = listeners.filter((listener) => listener.open && listener.login !== "required");
   return usable.find((listener) => listener.tls === "off" || listener.tls === "starttls") ?? usable[0];
 }

@@ -27,7 +27,7 @@ export function checkCertificates({ submission, tls }: Settings, facts: CheckFac
   return findings;
 }
 
-export function pemFaults(file: string, what: string, path: Path, { readFile }: CheckFacts): Finding[] {
+function pemFaults(file: string, what: string, path: Path, { readFile }: CheckFacts): Finding[] {
   try {
     return readFile(file).includes(`${what}-----`) ? [] : [error(`no ${what.toLowerCase()} in PEM form in ${quote(file)}`, path)];
   } catch (thrown) {

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { settingsSchema } from "./settings.ts";
 
-export const SCHEMA_ID = "urn:postern:configuration";
+const SCHEMA_ID = "urn:postern:configuration";
 
 export function configJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(settingsSchema, {

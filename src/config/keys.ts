@@ -183,7 +183,7 @@ export function formatPath(path: Path): string {
 }
 
 /** Names are the same if they differ in case, hyphens and underscores only: `MESSAGE_SIZE` is `messageSize`. */
-export function sameName(a: string, b: string): boolean {
+function sameName(a: string, b: string): boolean {
   return plainName(a) === plainName(b);
 }
 
@@ -217,7 +217,7 @@ export function nearest(name: string, names: Iterable<string>): string | undefin
 }
 
 /** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let before: number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let row = 1; row <= a.length; row++) {

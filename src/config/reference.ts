@@ -15,7 +15,7 @@ function replaceBetween(document: string, name: string, text: string): string {
   return document.replace(pattern, (_, start: string, end: string) => `${start}\n${text}\n${end}`);
 }
 
-export function namesTable(): string {
+function namesTable(): string {
   const rows = FRIENDLY_NAMES.map(({ name, meaning, keys }) => {
     const peers = PEER_NAMES.filter(
       ({ as }) => as === name || (as === "SECURITY_LEVEL" && (name === "TLS_FLOOR" || name === "RELAYHOST_TLS")),
@@ -38,7 +38,7 @@ export function namesTable(): string {
   ].join("\n");
 }
 
-export function keysReference(): string {
+function keysReference(): string {
   return sections(rootKey, []).join("\n");
 }
 

@@ -90,7 +90,7 @@ function postmasterOf({ postmaster }: NoticeRules, relay: string): string {
 }
 
 /** Writes the notice. Pure. */
-export function buildNotice(facts: NoticeFacts, expiresAt: number): Notice {
+function buildNotice(facts: NoticeFacts, expiresAt: number): Notice {
   const { id, relay, to, now, utf8 } = facts;
   const returned = returnedPart(facts.original);
   const boundary = boundaryFor(id, returned);

@@ -28,7 +28,7 @@ function wayOf(target: SessionTarget): string {
 }
 
 /** True if what the open connection proved is at least what the new message demands. */
-export function mayServe(session: Session, target: SessionTarget): boolean {
+function mayServe(session: Session, target: SessionTarget): boolean {
   if (!meetsRequirement(session.tls, target.requirement)) return false;
   if (session.target.roots !== target.roots || session.target.login?.password !== target.login?.password) return false;
   if (target.requirement.atLeast !== "authenticated") return true;

@@ -7,7 +7,7 @@ import { TYPE } from "./rdata.ts";
 import type { DnsResponse } from "./wire.ts";
 
 /** RFC 1034 §5.2.2 asks for some limit; Postfix and unbound stop at 10 and 11. */
-export const MOST_ALIASES = 10;
+const MOST_ALIASES = 10;
 
 export type Reading =
   /** Records, or none where a denial says that the name lacks the type. `ttl` in seconds, least of the whole chain. */

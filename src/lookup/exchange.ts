@@ -11,7 +11,7 @@ import { cleanText } from "../mail/reply.ts";
 import type { LookupFailure } from "../policy/facts.ts";
 import { describeServer, type ServerAddress } from "./resolver-settings.ts";
 import type { RecordType } from "./rdata.ts";
-import { answersQuery, type DnsResponse, decodeResponse, encodeQuery } from "./wire.ts";
+import { answersQuery, type DnsResponse, decodeResponse, encodeQuery, isTruncated } from "./wire.ts";
 
 export interface Question {
   readonly name: Buffer;
@@ -49,11 +49,10 @@ async function ask(server: ServerAddress, question: Question, edns: boolean, unt
   const questionEnd = 12 + question.name.length + 4;
   const overUdp = await askOverUdp(server, query, questionEnd, until, io);
   if (!Buffer.isBuffer(overUdp)) return overUdp;
-  // TC: whatever came along is incomplete and must not be used (RFC 2181 §9).
-  if (((overUdp[2] ?? 0) & 0x02) === 0) return decoded(server, overUdp, question);
+  if (!isTruncated(overUdp)) return decoded(server, overUdp, question);
   const overTcp = await askOverTcp(server, query, questionEnd, until, io);
   if (!Buffer.isBuffer(overTcp)) return overTcp;
-  if (((overTcp[2] ?? 0) & 0x02) !== 0) return failed("malformed", server, "gave a truncated answer over TCP");
+  if (isTruncated(overTcp)) return failed("malformed", server, "gave a truncated answer over TCP");
   return decoded(server, overTcp, question);
 }
 
@@ -74,6 +73,37 @@ function errorText(error: Error): string {
 
 type Raw = Buffer | LookupFailure;
 
+interface Wait {
+  readonly isOver: boolean;
+  end(result: Raw): void;
+}
+
+/** One wait for an answer. It ends once, at the latest at the deadline or when the relay stops, and lets go of its socket. */
+function startWait(
+  { server, until, io }: { readonly server: ServerAddress; readonly until: number; readonly io: ExchangeIo },
+  socket: { readonly letGo: () => void; readonly tooLate: () => string },
+  resolve: (result: Raw) => void,
+): Wait {
+  let isOver = false;
+  const end = (result: Raw): void => {
+    if (isOver) return;
+    isOver = true;
+    cancelTimer();
+    io.open.delete(abandon);
+    socket.letGo();
+    resolve(result);
+  };
+  const abandon = (): void => end(failed("unreachable", server, "was not waited for: the relay stops"));
+  const cancelTimer = io.clock.after(Math.max(0, until - io.clock.monotonic()), () => end(failed("timeout", server, socket.tooLate())));
+  io.open.add(abandon);
+  return {
+    get isOver() {
+      return isOver;
+    },
+    end,
+  };
+}
+
 /**
  * A fresh connected socket a query: the kernel picks the port at random, and drops what does not come from the
  * resolver's own address and port (RFC 5452 §9.2).
@@ -82,37 +112,26 @@ function askOverUdp(server: ServerAddress, query: Buffer, questionEnd: number, u
   return new Promise((resolve) => {
     const socket = createSocket(isIPv6(server.address) ? "udp6" : "udp4");
     let strangers = 0;
-    let done = false;
-    const finish = (result: Raw): void => {
-      if (done) return;
-      done = true;
-      cancelTimer();
-      io.open.delete(abandon);
-      socket.close();
-      resolve(result);
-    };
-    const abandon = (): void => finish(failed("unreachable", server, "was not waited for: the relay stops"));
-    const cancelTimer = io.clock.after(Math.max(0, until - io.clock.monotonic()), () =>
-      finish(
-        failed(
-          "timeout",
-          server,
+    const wait = startWait(
+      { server, until, io },
+      {
+        letGo: () => socket.close(),
+        tooLate: () =>
           strangers === 0
             ? "did not answer in time"
             : `did not answer in time; ${strangers} packets that did not fit the question were passed over`,
-        ),
-      ),
+      },
+      resolve,
     );
-    io.open.add(abandon);
     // ICMP's "port unreachable" arrives as an error of the connected socket: nobody listens there.
-    const fail = (error: Error): void => finish(failed("unreachable", server, `cannot be reached (${errorText(error)})`));
+    const fail = (error: Error): void => wait.end(failed("unreachable", server, `cannot be reached (${errorText(error)})`));
     socket.on("error", fail);
     socket.on("message", (message: Buffer) => {
-      if (answersQuery(query, questionEnd, message)) finish(message);
+      if (answersQuery(query, questionEnd, message)) wait.end(message);
       else strangers++;
     });
     socket.connect(server.port, server.address, (error?: Error) => {
-      if (done) return;
+      if (wait.isOver) return;
       if (error) return fail(error);
       socket.send(query, (sendError) => {
         if (sendError !== null) fail(sendError);
@@ -127,24 +146,15 @@ function askOverTcp(server: ServerAddress, query: Buffer, questionEnd: number, u
     const socket = connect({ host: server.address, port: server.port, noDelay: true });
     const chunks: Buffer[] = [];
     let received = 0;
-    let done = false;
-    const finish = (result: Raw): void => {
-      if (done) return;
-      done = true;
-      cancelTimer();
-      io.open.delete(abandon);
-      socket.destroy();
-      resolve(result);
-    };
-    const abandon = (): void => finish(failed("unreachable", server, "was not waited for: the relay stops"));
-    const cancelTimer = io.clock.after(Math.max(0, until - io.clock.monotonic()), () =>
-      finish(failed("timeout", server, "truncated its answer and did not answer over TCP in time")),
+    const wait = startWait(
+      { server, until, io },
+      { letGo: () => socket.destroy(), tooLate: () => "truncated its answer and did not answer over TCP in time" },
+      resolve,
     );
-    io.open.add(abandon);
     socket.on("error", (error) =>
-      finish(failed("unreachable", server, `truncated its answer and cannot be reached over TCP (${errorText(error)})`)),
+      wait.end(failed("unreachable", server, `truncated its answer and cannot be reached over TCP (${errorText(error)})`)),
     );
-    socket.on("close", () => finish(failed("malformed", server, "truncated its answer and closed the TCP connection without one")));
+    socket.on("close", () => wait.end(failed("malformed", server, "truncated its answer and closed the TCP connection without one")));
     socket.on("connect", () => {
       const framed = Buffer.allocUnsafe(query.length + 2);
       framed.writeUInt16BE(query.length);
@@ -160,7 +170,7 @@ function askOverTcp(server: ServerAddress, query: Buffer, questionEnd: number, u
       const wanted = (chunks[0]?.readUInt16BE(0) ?? 0) + 2;
       if (received < wanted) return;
       const message = Buffer.concat(chunks).subarray(2, wanted);
-      finish(answersQuery(query, questionEnd, message) ? message : failed("malformed", server, "answered another question over TCP"));
+      wait.end(answersQuery(query, questionEnd, message) ? message : failed("malformed", server, "answered another question over TCP"));
     });
   });
 }

@@ -19,9 +19,7 @@ export interface ResourceRecord {
 export interface DnsResponse {
   /** With EDNS's upper bits (RFC 6891 §6.1.3). */
   readonly rcode: number;
-  readonly truncated: boolean;
   readonly authenticData: boolean;
-  readonly recursionAvailable: boolean;
   /** Records of the asked type, and the aliases that lead to them. */
   readonly answers: readonly ResourceRecord[];
   /** Seconds that a denial may be kept (RFC 2308 §5): the least of the SOA's TTL and its minimum. Absent without SOA. */
@@ -87,6 +85,11 @@ export function answersQuery(query: Buffer, questionEnd: number, message: Buffer
   return true;
 }
 
+/** TC: whatever came along is incomplete and must not be used (RFC 2181 §9). The message answers the query. */
+export function isTruncated(message: Buffer): boolean {
+  return ((message[2] ?? 0) & 0x02) !== 0;
+}
+
 function lower(octet: number): number {
   return octet >= 0x41 && octet <= 0x5a ? octet | 0x20 : octet;
 }
@@ -143,12 +146,9 @@ function readResponse(message: Buffer, type: number, typeName: RecordType): DnsR
       }
     }
   }
-  const flags = message.readUInt16BE(2);
   return {
     rcode,
-    truncated: (flags & 0x0200) !== 0,
-    authenticData: (flags & AD) !== 0,
-    recursionAvailable: (flags & 0x0080) !== 0,
+    authenticData: (message.readUInt16BE(2) & AD) !== 0,
     answers,
     negativeTtl,
     isReferral: sawNs && negativeTtl === undefined && answers.length === 0,

@@ -39,10 +39,6 @@ export function domainOf(address: EmailAddress): NextHop {
   return address.slice(address.lastIndexOf("@") + 1) as Domain | AddressLiteral;
 }
 
-export function localPartOf(address: EmailAddress): string {
-  return address.slice(0, address.lastIndexOf("@"));
-}
-
 /** True if the address cannot travel without SMTPUTF8: its local part has non-ASCII characters (RFC 6531 §3.2). */
 export function needsSmtpUtf8(address: ReversePath): boolean {
   return /[^\u0000-\u007f]/.test(address);

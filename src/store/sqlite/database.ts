@@ -7,7 +7,7 @@ import { corruptionAdvice, describeError, isCorrupt } from "./errors.ts";
 import { createPrivately } from "./folder.ts";
 
 /** `PSTN`, so that file(1) and a wrong path are told apart. */
-export const APPLICATION_ID = 0x5053544e;
+const APPLICATION_ID = 0x5053544e;
 
 const FULL = 2;
 
