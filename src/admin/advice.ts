@@ -169,8 +169,14 @@ export function whoActsShort(problem: DeliveryProblem): string {
   return problem.whoActs === "nobody" ? "nobody, wait" : problem.whoActs;
 }
 
+/** A host that this relay's own configuration names is its admin's to spell, not the sender's. */
+const CONFIGURED_HOST_NOT_FOUND: Words = {
+  meaning: "a host that the configuration names does not exist",
+  todo: (host, { demanded }) => `correct the name ${host}${placeOf(demanded) === undefined ? "" : ` in ${placeOf(demanded)}`}`,
+};
+
 export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice {
-  const words = WORDS[problem.type];
+  const words = problem.type === "domain-not-found" && problem.whoActs === "you" ? CONFIGURED_HOST_NOT_FOUND : WORDS[problem.type];
   const host = problem.host ?? subject.nextHop;
   const who = { you: "you", receiver: subject.nextHop, sender: "the sender", nobody: "nobody" }[problem.whoActs];
   const meanwhile: string[] = [];
@@ -186,10 +192,16 @@ export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice
 /** The setting that would let this mail pass, with its price: a floor is never lowered without saying what that means. */
 function floorLine(floor: "encrypted" | "opportunistic", subject: AdviceSubject): string {
   const price = floor === "encrypted" ? "weakens TLS there: encrypted, to whoever answers" : "weakens TLS there: in clear text if need be";
-  const route = /\((relayhost|delivery\.[^)]*)\)/.exec(subject.demanded ?? "")?.[1];
-  if (route !== undefined) return `set ${route === "relayhost" ? "delivery.relayhost" : route}.tls to ${floor}   (${price})`;
+  const route = placeOf(subject.demanded);
+  if (route !== undefined) return `set ${route}.tls to ${floor}   (${price})`;
   const domain = subject.nextHop.startsWith("[") ? JSON.stringify(subject.nextHop) : subject.nextHop;
   return `tls: { domains: { ${domain}: { floor: ${floor} } } }   (in the configuration; ${price})`;
+}
+
+/** The route that made the demand: `authenticated (delivery.routes[0])`. */
+function placeOf(demanded: string | undefined): string | undefined {
+  const route = /\((relayhost|delivery\.[^)]*)\)/.exec(demanded ?? "")?.[1];
+  return route === "relayhost" ? "delivery.relayhost" : route;
 }
 
 /** A next hop as a shell takes it: an address literal's brackets are a pattern there. */

@@ -44,14 +44,20 @@ export const rooms: Rooms = {
     if (!read.ok) throw new CliFailure(EXIT.config, describeConfigErrors(read.errors));
     const { runRelay } = await import("../main.ts");
     const log = openLog(read.settings.log, { to: 1, isTerminal: io.stdout.isTTY === true, now: Date.now });
+    let latest = read.settings.log;
     const reread: ServeOptions["reread"] = async () => {
       const again = await readAll(options, io);
+      if (again.ok) latest = again.settings.log;
       return again.ok ? again : { ok: false, errors: again.errors.map((error) => formatConfigError(error)) };
     };
     const emit: EmitEvent = (event) => {
       log.emit(event);
       // For people, beside the log; who asked for JSON alone gets nothing else.
-      if (event.kind === "started" && read.settings.log.format !== "json") void print(io.stderr, renderStart(event));
+      if (event.kind === "started" && read.settings.log.format !== "json") {
+        const hints = { hasCertificate: read.settings.submission.certificateFile !== undefined, command: commandHere(options, io) };
+        void print(io.stderr, renderStart(event, hints));
+      }
+      if (event.kind === "reloaded") log.configure(latest);
     };
     try {
       return await runRelay({
@@ -75,6 +81,15 @@ export const rooms: Rooms = {
   registerConfig: registerConfigCommand,
   answerTimeout: ANSWER_TIMEOUT,
 };
+
+/** How to call the command from where `serve` was started, so that it finds the same relay. */
+export function commandHere(options: GlobalOptions, io: Pick<CliIo, "environment">): string {
+  const quote = (text: string): string => (/^[\w./=@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const parts = [io.environment["npm_lifecycle_event"] === undefined ? "postern" : "npx postern"];
+  if (options.config !== undefined) parts.push(`--config ${quote(options.config)}`);
+  if (options.data !== undefined) parts.push(`--data ${quote(options.data)}`);
+  return parts.join(" ");
+}
 
 function readAll(options: GlobalOptions, io: CliIo): ReturnType<typeof readConfiguration> {
   const set = [...(options.set ?? []), ...(options.data === undefined ? [] : [`data.folder=${options.data}`])];

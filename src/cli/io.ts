@@ -19,6 +19,7 @@ export const EXIT = {
   noInput: 66,
   unavailable: 69,
   software: 70,
+  ioError: 74,
   tempFail: 75,
   noPermission: 77,
   config: 78,
@@ -30,8 +31,9 @@ Exit codes:
   1   no: not healthy, no such message or user
   64  the command line is wrong
   66  the input file cannot be read
-  69  refused: by the relay, or the message bounced
+  69  refused: by the relay, or the message bounced; or the relay could not start
   70  a fault of Postern itself
+  74  the answer cannot be written
   75  not now: the relay is not running or does not answer, or the message waits
   77  not permitted: run it as the user that runs the relay
   78  the configuration is wrong`;

@@ -117,7 +117,7 @@ export function plainLine(event: PosternEvent): string {
     case "notice-suppressed":
       return `${event.about}: no notice: ${event.why}`;
     case "destination-down":
-      return `warning: ${event.nextHop} is left alone until ${timeOfDay(event.until)}: ${event.reason}: ${event.detail}; ${event.postponed} more wait with it`;
+      return `warning: ${event.nextHop} is left alone until ${timeOfDay(event.until)}: ${event.reason}: ${event.detail}${event.postponed === 0 ? "" : `; ${event.postponed} more ${event.postponed === 1 ? "waits" : "wait"} with it`}`;
     case "destination-up":
       return `${event.nextHop} answers again`;
     case "started":
@@ -135,7 +135,7 @@ export function plainLine(event: PosternEvent): string {
         ? "stopped"
         : `stopped with ${event.leftInFlight} attempts under way; they are made again at the next start`;
     case "fault":
-      return `error: ${event.where}: ${faultText(event.error)}`;
+      return `error: ${event.where}: ${faultText(event.error)}${frameOf(event.where, event.error)}`;
     case "storage-trouble":
       return `error: storage ${event.what}: ${event.detail}`;
     case "storage-recovered":
@@ -147,8 +147,13 @@ export function plainLine(event: PosternEvent): string {
 function faultText(error: Error): string {
   const parts = [error.message];
   for (let cause = error.cause; cause instanceof Error && parts.length < 5; cause = cause.cause) parts.push(cause.message);
+  return parts.join(": ").replaceAll("\n", " / ");
+}
+
+/** Where in the program it was thrown. A start that is refused in a sentence of ours is no fault of the program. */
+function frameOf(where: string, error: Error): string {
   const frame = /\n\s+at (.*)/.exec(error.stack ?? "")?.[1];
-  return `${parts.join(": ").replaceAll("\n", " / ")}${frame === undefined ? "" : ` (at ${frame})`}`;
+  return frame === undefined || (where === "start" && error.name === "Error") ? "" : ` (at ${frame})`;
 }
 
 /** Postfix's seconds: at most two decimals, none from 10 s on. */
@@ -194,6 +199,8 @@ export function jsonFields(event: PosternEvent): object {
 
 export interface Log {
   readonly emit: EmitEvent;
+  /** Another level, format or masking holds for what comes next. */
+  configure(settings: Settings["log"]): void;
   /** Writes what is buffered, at once and blocking: for the last moment of the process. */
   flush(): void;
   /** Flushes and stops the timer. The file stays open: it is usually standard output. */
@@ -210,6 +217,9 @@ export interface LogOutput {
 /** Lines gather to so many octets, or so many ms, before a write: a syscall a line would cost more than the line. */
 const GATHER = 8 * 1024;
 const GATHER_MS = 50;
+/** A fault like one before is told so often, and so many different ones are remembered. */
+const REPEAT_MS = 60_000;
+const REPEATS_KEPT = 100;
 /** A reader that stalls must not take our memory: beyond this, lines are dropped. */
 const BACKLOG_LIMIT = 32 * 1024 ** 2;
 
@@ -217,22 +227,29 @@ export function openLog(settings: Settings["log"], output: LogOutput): Log {
   const destination = pino.destination({ dest: output.to, sync: false, minLength: GATHER, maxLength: BACKLOG_LIMIT, append: true });
   // A log that nobody reads any more (EPIPE) is no reason to stop relaying.
   destination.on("error", () => {});
-  const least = SEVERITY[settings.level];
-  const shown = settings.anonymise ? anonymise : (event: PosternEvent): PosternEvent => event;
-  const isPlain = settings.format === "plain" || (settings.format === "auto" && output.isTerminal);
   const time = stamper(output.now);
-  let write: (event: PosternEvent, level: LogLevel) => void;
-  if (isPlain) {
-    write = (event) => {
-      destination.write(`${time()} ${plainLine(shown(event))}\n`);
-    };
-  } else {
-    const logger = pino(
-      { level: settings.level, base: null, timestamp: () => `,"time":"${time()}"`, formatters: { level: (label) => ({ level: label }) } },
-      destination,
-    );
-    write = (event, level) => logger[level](jsonFields(shown(event)));
-  }
+  let least = 0;
+  let write: (event: PosternEvent, level: LogLevel, missed: number) => void = () => {};
+  const configure = ({ level: lowest, format, anonymise: masks }: Settings["log"]): void => {
+    least = SEVERITY[lowest];
+    const shown = masks ? anonymise : (event: PosternEvent): PosternEvent => event;
+    if (format === "plain" || (format === "auto" && output.isTerminal)) {
+      write = (event, _level, missed) => {
+        destination.write(`${time()} ${plainLine(shown(event))}${missed === 0 ? "" : `; ${missed} times more since this was last told`}\n`);
+      };
+    } else {
+      const logger = pino(
+        { level: lowest, base: null, timestamp: () => `,"time":"${time()}"`, formatters: { level: (label) => ({ level: label }) } },
+        destination,
+      );
+      write = (event, level, missed) => {
+        const fields = jsonFields(shown(event));
+        logger[level](missed === 0 ? fields : { ...fields, missed });
+      };
+    }
+  };
+  configure(settings);
+  const repeats = new Repeats(output.now);
   let dirty = false;
   const timer = setInterval(() => {
     if (!dirty) return;
@@ -251,15 +268,42 @@ export function openLog(settings: Settings["log"], output: LogOutput): Log {
     emit(event) {
       const level = levelOf(event);
       if (SEVERITY[level] < least) return;
+      const missed = event.kind === "fault" ? repeats.missed(event) : 0;
+      if (missed === undefined) return;
       dirty = true;
-      write(event, level);
+      write(event, level, missed);
     },
+    configure,
     flush,
     close() {
       clearInterval(timer);
       flush();
     },
   };
+}
+
+/** The same fault again and again, each second while a database is broken, is one line a minute with a count. */
+class Repeats {
+  readonly #now: () => number;
+  readonly #seen = new Map<string, { toldAt: number; missed: number }>();
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** How often it was kept back since it was last told; undefined if it is kept back now. */
+  missed({ where, error }: Extract<PosternEvent, { kind: "fault" }>): number | undefined {
+    const name = `${where}: ${error.message}`;
+    const now = this.#now();
+    const before = this.#seen.get(name);
+    if (before !== undefined && now >= before.toldAt && now - before.toldAt < REPEAT_MS) {
+      before.missed += 1;
+      return undefined;
+    }
+    if (this.#seen.size >= REPEATS_KEPT) this.#seen.clear();
+    this.#seen.set(name, { toldAt: now, missed: 0 });
+    return before?.missed ?? 0;
+  }
 }
 
 /** The time as ISO text; events come in bursts, so the last text is kept while its millisecond lasts. */

@@ -80,14 +80,19 @@ async function explain(error: unknown, io: CliIo): Promise<number> {
 
 /** The process's own command line, for bin/postern.js. */
 export async function main(): Promise<void> {
-  // `postern queue ls | head`: a reader that has seen enough is no error.
+  // A full disk below `postern queue ls > file` is an error, but none that a running relay stops for. A reader that has
+  // seen enough, as in `postern queue ls | head`, is none at all.
+  let unwritten: NodeJS.ErrnoException | undefined;
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
+      if (error.code !== "EPIPE") unwritten = error;
     });
   }
   const io: CliIo = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, environment: process.env, clock: systemClock };
   const { rooms } = await import("./assembly.ts");
   // All is written and saved by then. A terminal that was asked something, or a host that never greets, must not keep the process.
-  process.exit(await runProgram(process.argv.slice(2), io, rooms));
+  const exitCode = await runProgram(process.argv.slice(2), io, rooms);
+  if (unwritten === undefined || exitCode !== EXIT.ok) process.exit(exitCode);
+  await print(process.stderr, `postern: the answer cannot be written: ${unwritten.message}\n`);
+  process.exit(EXIT.ioError);
 }

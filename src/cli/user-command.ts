@@ -42,7 +42,7 @@ export function registerUserCommands(program: Command, shared: Shared): void {
     .command("ls")
     .description("list users of the database; those of the configuration: postern config show")
     .action(() =>
-      shared.withConnection("create", async (connection) => {
+      shared.withConnection("either", async (connection) => {
         const answer = await connection.ask("users/list", {});
         if (shared.json()) await print(io.stdout, renderJson(answer));
         else if (answer.users.length === 0) await print(io.stdout, "No users. Add one: postern user add NAME\n");

@@ -31,7 +31,8 @@ export function renderWhy(story: Answers["queue/story"], options: { readonly all
         ? shown(first.address)
         : `${shown(first.address)} and ${plural(others.length, "other")}`;
   const { origin } = message;
-  const who = origin.user ?? origin.ehloName;
+  // `[127.0.0.1]` says nothing that the address beside it does not.
+  const who = origin.user ?? (origin.ehloName === `[${origin.clientAddress}]` ? undefined : origin.ehloName);
   const by =
     origin.clientAddress === undefined
       ? `by this relay itself (${shown(origin.listener)})`
@@ -56,6 +57,7 @@ function renderEntry(entry: EntryStory, now: number, all: boolean): string {
     fields.push(["detail", wrapText(shown(problem.detail), 110)]);
     fields.push(["said by", [saidBy(problem, last, entry.nextHop)]]);
   }
+  fields.push(["taken by", describeTaken(entry)]);
   if (last !== undefined) {
     fields.push(["demanded", [shown(last.demanded)]]);
     fields.push(["evidence", last.hosts.length === 0 ? ["no host was reached"] : describeHosts(last.hosts, problem)]);
@@ -84,6 +86,17 @@ function describeProgress(entry: EntryStory, now: number): string {
       : `; next ${describeTimeNear(entry.nextAttempt, now)} (${describeWait(entry.nextAttempt, now)})`;
   const end = entry.sender === "" ? "given up" : "bounces to the sender";
   return `${since}; ${tries}${next}; ${end} ${describeTime(entry.expiresAt).slice(0, 16)} UTC`;
+}
+
+/** Who has the message now, with the reply that holds its id there: what the other side's log is searched for. */
+function describeTaken({ recipients }: EntryStory): string[] {
+  const taken = new Map<string, string[]>();
+  for (const { address, outcome } of recipients) {
+    if (outcome?.kind !== "delivered") continue;
+    const line = `${shown(outcome.host)}: ${shown(describeReply(outcome.reply))}`;
+    taken.set(line, [...(taken.get(line) ?? []), shown(address)]);
+  }
+  return [...taken].map(([line, addresses]) => (taken.size === 1 ? line : `${line}   (${addresses.join(", ")})`));
 }
 
 /** Who said no, and whether the other side has seen the message: the first thing its postmaster asks. */

@@ -51,6 +51,17 @@ describe("meanwhile", () => {
     expect(advise(problem("certificate-expired"), { nextHop: "example.org", waits: false }).meanwhile).toEqual([]);
   });
 
+  test("a configured host that does not exist is corrected where it is configured", () => {
+    const { whoActs, meaning } = advise(problem("domain-not-found", "you", "mx.typo.test"), {
+      nextHop: "example.org",
+      waits: true,
+      demanded: "authenticated (delivery.routes[2])",
+    });
+    expect(whoActs).toBe("you: correct the name mx.typo.test in delivery.routes[2]");
+    expect(meaning).toBe("a host that the configuration names does not exist");
+    expect(advise(problem("domain-not-found", "sender"), { nextHop: "example.org", waits: false }).whoActs).toContain("spelled right");
+  });
+
   test("an address literal is quoted for YAML and for a shell", () => {
     const { meanwhile } = advise(problem("certificate-expired"), { nextHop: "[192.0.2.1]", waits: true });
     expect(meanwhile[0]).toContain('{ "[192.0.2.1]": {');

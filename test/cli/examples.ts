@@ -60,12 +60,15 @@ export const examples: Readonly<Record<string, string>> = {
 
 export const logExamples: readonly string[] = [accepted, deferred, sent].map((event) => `2026-09-02T10:24:22.000Z ${plainLine(event)}`);
 
-export const startExample = renderStart({
-  kind: "started",
-  version: "0.1.0",
-  dataFolder: "/srv/postern/data",
-  listeners: [
-    { name: "smtp", address: "127.0.0.1", port: 2525, tls: "starttls" },
-    { name: "submission", address: "127.0.0.1", port: 2587, tls: "starttls" },
-  ],
-});
+export const startExample = renderStart(
+  {
+    kind: "started",
+    version: "0.1.0",
+    dataFolder: "/srv/postern/data",
+    listeners: [
+      { name: "smtp", address: "127.0.0.1", port: 2525, tls: "starttls" },
+      { name: "submission", address: "127.0.0.1", port: 2587, tls: "starttls" },
+    ],
+  },
+  { hasCertificate: false, command: "npx postern" },
+);

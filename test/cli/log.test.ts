@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -86,8 +86,20 @@ const lines: [string, PosternEvent, string][] = [
   ],
 ];
 
+lines.push([
+  "destination down, nobody behind",
+  { kind: "destination-down", nextHop: "big.example", until: NEXT, reason: "connect-failed", detail: "timed out", postponed: 0 },
+  "warning: big.example is left alone until 10:31:40: connect-failed: timed out",
+]);
+
 describe("lines for people", () => {
   for (const [name, event, line] of lines) test(name, () => expect(plainLine(event)).toBe(line));
+
+  test("a start refused in our own words names no line of the program, an unexpected error does", () => {
+    const refused = new Error("the queue in /data is in use by process 7");
+    expect(plainLine({ kind: "fault", where: "start", error: refused })).toBe("error: start: the queue in /data is in use by process 7");
+    expect(plainLine({ kind: "fault", where: "start", error: new TypeError("x is not a function") })).toMatch(/ \(at /);
+  });
 
   test("a fault tells its causes on one line", () => {
     const error = new Error("entry 7 was leased twice", { cause: new Error("line one\nline two") });
@@ -158,6 +170,34 @@ describe("the writer", () => {
     log.close();
     return readFileSync(to, "utf8");
   }
+
+  test("the same fault each second is one line a minute, with a count; another is told at once", () => {
+    for (const format of ["plain", "json"] as const) {
+      const to = join(folder, format);
+      let now = NEXT;
+      const log = openLog({ format, level: "info", anonymise: false }, { to: openSync(to, "a"), isTerminal: false, now: () => now });
+      for (let second = 0; second < 61; second++) {
+        log.emit({ kind: "fault", where: "refill", error: new Error("database disk image is malformed") });
+        if (second === 5) log.emit({ kind: "fault", where: "refill", error: new Error("disk I/O error") });
+        now += 1000;
+      }
+      log.close();
+      const text = readFileSync(to, "utf8").trimEnd().split("\n");
+      expect(text).toHaveLength(3);
+      expect(text[1]).toContain("disk I/O error");
+      expect(text[2]).toMatch(format === "plain" ? /malformed \(at .*\); 59 times more since this was last told$/ : /"missed":59}$/);
+    }
+  });
+
+  test("a reload's level, format and masking hold for what comes next", () => {
+    const to = join(folder, "log");
+    const log = openLog({ format: "json", level: "warn", anonymise: false }, { to: openSync(to, "a"), isTerminal: false, now: () => NEXT });
+    log.emit(accepted);
+    log.configure({ format: "plain", level: "info", anonymise: true });
+    log.emit(accepted);
+    log.close();
+    expect(readFileSync(to, "utf8")).toMatch(/^2026-\S+ 0KF3V7Q2M9: client=172\.20\.0\.4, from=<\*@example\.com>, .*\n$/);
+  });
 
   test("JSON: one object a line, with level, time and the event's facts", async () => {
     const text = await written({ format: "auto", level: "info", anonymise: false }, [accepted, deferred]);

@@ -1,6 +1,8 @@
 import { advise } from "../../src/admin/advice.ts";
 import { describe, expect, test } from "vitest";
 import { describeState, renderList, renderMailq, renderSummary } from "../../src/cli/list-text.ts";
+import { commandHere } from "../../src/cli/assembly.ts";
+import type { GlobalOptions } from "../../src/cli/shared.ts";
 import { renderStart } from "../../src/cli/start-text.ts";
 import { renderWhy } from "../../src/cli/why-text.ts";
 import { describeSize, describeSpan, renderJson, renderTable, wrapText } from "../../src/cli/words.ts";
@@ -8,6 +10,8 @@ import type { EmailAddress } from "../../src/mail/address.ts";
 import type { NextHop } from "../../src/mail/domain.ts";
 import type { EntryStory } from "../../src/admin/handlers.ts";
 import { active, entryStory, expiredProblem, greylistedEntry, list, NOW, story, summary, waiting } from "./story.ts";
+
+const HINTS = { hasCertificate: false, command: "npx postern" };
 
 describe("spans and sizes", () => {
   const spans: [number, string][] = [
@@ -129,6 +133,24 @@ describe("queue why", () => {
   for (const [name, change, text] of said)
     test(`said by: ${name}`, () => expect(renderWhy({ ...story, entries: [{ ...entryStory, ...change }] }, { all: false })).toMatch(text));
 
+  test("who took it, with the reply that names its id there", () => {
+    const outcome = { kind: "delivered", host: "mx1.example.org", reply: { code: 250, lines: ["2.0.0 Ok: queued as 8DA5"] } } as const;
+    const recipients = [{ address: "jo@example.org" as EmailAddress, state: "delivered" as const, outcome }];
+    const card = (entry: Partial<EntryStory>) => renderWhy({ ...story, entries: [{ ...entryStory, ...entry }] }, { all: false });
+    expect(card({ recipients })).toMatch(/^taken by {3}mx1\.example\.org: 250 2\.0\.0 Ok: queued as 8DA5$/m);
+    const other = { kind: "delivered", host: "mx1.example.org", reply: { code: 250, lines: ["2.0.0 Ok: queued as 9FB6"] } } as const;
+    const two = card({ recipients: [...recipients, { address: "al@example.org" as EmailAddress, state: "delivered", outcome: other }] });
+    expect(two).toMatch(/queued as 8DA5 {3}\(jo@example\.org\)\n.*queued as 9FB6 {3}\(al@example\.org\)\n/);
+    expect(card({})).not.toContain("taken by");
+  });
+
+  test("an EHLO name that only repeats the address is left out", () => {
+    const { message } = story;
+    if (message === undefined) throw new Error("the story has a message");
+    const { user: _user, ...origin } = { ...message.origin, clientAddress: "127.0.0.1", ehloName: "[127.0.0.1]" };
+    expect(renderWhy({ ...story, message: { ...message, origin } }, { all: false })).toContain(" by 127.0.0.1, in clear ");
+  });
+
   test("a delivered message keeps its evidence and needs nobody", () => {
     const { problem: _problem, advice: _advice, ...rest } = entryStory;
     const done = renderWhy(
@@ -208,7 +230,7 @@ describe("a stranger's text on a terminal", () => {
     ["why", renderWhy(evilStory, { all: true })],
     ["mailq", renderMailq([evilEntry])],
     ["JSON", renderJson(evilStory)],
-    ["start", renderStart({ kind: "started", version: "1", dataFolder: EVIL, listeners: [] })],
+    ["start", renderStart({ kind: "started", version: "1", dataFolder: EVIL, listeners: [] }, HINTS)],
   ];
   for (const [name, text] of outputs)
     test(`${name} is harmless`, () => {
@@ -220,7 +242,7 @@ describe("a stranger's text on a terminal", () => {
 });
 
 test("the start says where, and what next", () => {
-  const text = renderStart({
+  const started = {
     kind: "started",
     version: "0.1.0",
     dataFolder: "/data",
@@ -228,8 +250,20 @@ test("the start says where, and what next", () => {
       { name: "smtp", address: "127.0.0.1", port: 2525, tls: "starttls" },
       { name: "six", address: "::1", port: 2465, tls: "implicit" },
     ],
-  });
-  expect(text).toMatch(/127\.0\.0\.1:2525 +STARTTLS if there is a certificate/);
+  } as const;
+  const text = renderStart(started, { hasCertificate: true, command: "postern --data /d" });
+  expect(text).toMatch(/127\.0\.0\.1:2525 +STARTTLS\n/);
   expect(text).toMatch(/\[::1\]:2465 +from the first octet/);
-  expect(text).toMatch(/postern send .*\n.*queue summary/);
+  expect(text).toMatch(/ postern --data \/d send .*\n.* postern --data \/d queue summary /);
+  expect(renderStart(started, HINTS)).toMatch(/127\.0\.0\.1:2525 +none, for want of a certificate\n/);
+});
+
+describe("the command that reaches the relay just started", () => {
+  const cases: [options: GlobalOptions, environment: Record<string, string>, command: string][] = [
+    [{}, {}, "postern"],
+    [{}, { npm_lifecycle_event: "start" }, "npx postern"],
+    [{ config: "my relay.yaml", data: "/d" }, {}, "postern --config 'my relay.yaml' --data /d"],
+    [{ data: "it's" }, {}, "postern --data 'it'\\''s'"],
+  ];
+  for (const [options, environment, command] of cases) test(command, () => expect(commandHere(options, { environment })).toBe(command));
 });
