@@ -5,8 +5,10 @@
 import { domainOf, type EmailAddress } from "../mail/address.ts";
 import type { NewRecipient } from "../queue/entry.ts";
 import { type ClientFacts, judgeClient, judgeRecipient, judgeSender } from "./accept.ts";
-import type { Desk, Peer } from "./desk.ts";
+import type { Client } from "./client.ts";
+import type { Desk, Peer, Rules } from "./desk.ts";
 import { type MailCommand, parseMail, parseRcpt } from "./path.ts";
+import type { Submittal } from "./reception.ts";
 import { troubleReply } from "./storage-replies.ts";
 
 export interface Transaction {
@@ -72,4 +74,21 @@ export function addRecipient(transaction: Transaction, argument: string, { desk,
     ...(parsed.originalRecipient !== undefined && { originalRecipient: parsed.originalRecipient }),
   });
   return undefined;
+}
+
+/** The envelope as it stands at DATA, and who hands it in. */
+export function submittalOf({ mail, recipients }: Transaction, client: Client, rules: Rules): Submittal {
+  const facts = client.facts();
+  return {
+    sender: mail.sender,
+    recipients: [...recipients.values()],
+    origin: client.origin(),
+    ehloName: client.ehloName ?? "",
+    clientAddress: facts.address,
+    protocol: client.protocol(mail.smtpUtf8),
+    trusted: facts.trusted || facts.loggedIn,
+    judgeSender: (address) => judgeSender(facts, address, rules.accept),
+    ...(mail.returnContent !== undefined && { returnContent: mail.returnContent }),
+    ...(mail.envelopeId !== undefined && { envelopeId: mail.envelopeId }),
+  };
 }
