@@ -11,6 +11,7 @@ import { configJsonSchemaText } from "../config/json-schema.ts";
 import { type ConfigSources, type LoadedSettings, loadSettings, type Machine, PLAIN_MACHINE } from "../config/load.ts";
 import { type ConfigError, formatConfigError } from "../config/origin.ts";
 import { formatShown, showSettings } from "../config/show.ts";
+import { whyUnreadable } from "../config/unreadable.ts";
 import type { Environment } from "../config/variables.ts";
 import { parseNetworks, readSurroundings } from "../submission/networks.ts";
 import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
@@ -75,8 +76,7 @@ async function findSources(options: ConfigurationOptions, environment: Environme
     try {
       file = { path, text: files.read(path) };
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? String(error.code) : "error";
-      errors.push({ path: "", file: path, message: `cannot be read (${code})` });
+      errors.push({ path: "", file: path, message: `cannot be read (${whyUnreadable(error)})` });
     }
   }
   if (errors.length > 0) return { ok: false, errors };

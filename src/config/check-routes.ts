@@ -6,6 +6,7 @@ import { type CheckFacts, error, type Finding, note } from "./finding.ts";
 import { nearest, type Path } from "./keys.ts";
 import { quote } from "./redact.ts";
 import type { RouteSettings, Settings } from "./settings.ts";
+import { whyUnreadable } from "./unreadable.ts";
 
 export function checkCertificates({ submission, tls }: Settings, facts: CheckFacts): Finding[] {
   const findings: Finding[] = [];
@@ -31,8 +32,7 @@ function pemFaults(file: string, what: string, path: Path, { readFile }: CheckFa
   try {
     return readFile(file).includes(`${what}-----`) ? [] : [error(`no ${what.toLowerCase()} in PEM form in ${quote(file)}`, path)];
   } catch (thrown) {
-    const code = thrown instanceof Error && "code" in thrown ? String(thrown.code) : "error";
-    return [error(`cannot read ${quote(file)} (${code})`, path)];
+    return [error(`cannot read ${quote(file)} (${whyUnreadable(thrown)})`, path)];
   }
 }
 
@@ -72,7 +72,7 @@ function checkRoute(route: RouteSettings, path: Path, facts: CheckFacts): Findin
   if (isIP(bare) !== 0 && route.tlsName === undefined && (route.tls === "authenticated" || route.tls === "implicit")) {
     findings.push(
       note(
-        "certificates are rarely issued for addresses: name the host in tlsName if its certificate is for a name",
+        "mail for it will wait, for no certificate can be compared with an address: set tlsName to the name in its certificate, or lower tls",
         [...path, "host"],
         [...path, "tlsName"],
       ),

@@ -164,7 +164,9 @@ const retry = z.strictObject({
 
 const route = z.strictObject({
   domains: domainList.min(1).describe("Recipient domains; .example.com means subdomains, * means all"),
-  host: z.string().describe("Host name or address; its MX is not asked"),
+  host: z
+    .string()
+    .describe("Host name or address; found as the system finds it, by /etc/hosts and container names too; its MX is not asked"),
   port: port.default(25).describe("Its port; 587 is usual for a provider that wants a login"),
   tls: z
     .enum(["authenticated", "encrypted", "opportunistic", "implicit", "none"])

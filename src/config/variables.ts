@@ -2,6 +2,7 @@
 import { parse } from "yaml";
 import { expectation, type Key } from "./keys.ts";
 import { bad, good, type Parsed } from "../mail/parsed.ts";
+import { whyUnreadable } from "./unreadable.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 export type ReadFile = (path: string) => string;
@@ -28,9 +29,7 @@ export function readVariableFile(name: string, file: string, readFile: ReadFile)
     const text = readFile(file).replace(/\r?\n$/, "");
     return good(text === "" ? undefined : { name, text });
   } catch (error) {
-    // Only the system's code: a message may quote more than the path.
-    const code = error instanceof Error && "code" in error ? String(error.code) : "error";
-    return bad(`${name} names a file that cannot be read (${code})`);
+    return bad(`${name} names a file that cannot be read (${whyUnreadable(error)})`);
   }
 }
 

@@ -127,7 +127,7 @@ describe("faults that only the whole shows", () => {
     ["submission:\n  keyFile: /k.pem\n", ["postern.yaml:2:12: submission.keyFile: needs submission.certificateFile too"]],
     [
       "submission:\n  certificateFile: /c.pem\n  keyFile: /nowhere.pem\n",
-      ['postern.yaml:3:12: submission.keyFile: cannot read "/nowhere.pem" (ENOENT)'],
+      ['postern.yaml:3:12: submission.keyFile: cannot read "/nowhere.pem" (no such file)'],
     ],
     [
       "submission:\n  certificateFile: /k.pem\n  keyFile: /c.pem\n",
@@ -137,7 +137,7 @@ describe("faults that only the whole shows", () => {
       ],
     ],
     ["tls:\n  roots: systen\n", ["postern.yaml:2:10: tls.roots: expected bundled, system or the path of a PEM file, did you mean system?"]],
-    ["tls:\n  roots: /nowhere.pem\n", ['postern.yaml:2:10: tls.roots: cannot read "/nowhere.pem" (ENOENT)']],
+    ["tls:\n  roots: /nowhere.pem\n", ['postern.yaml:2:10: tls.roots: cannot read "/nowhere.pem" (no such file)']],
     ["tls:\n  roots: /text\n", ['postern.yaml:2:10: tls.roots: no certificate in PEM form in "/text"']],
     ["tls:\n  roots: /c.pem\n", []],
     ["delivery:\n  relayhost: { host: 'a b' }\n", ['postern.yaml:2:22: delivery.relayhost.host: not a host name or address: "a b"']],
@@ -145,7 +145,7 @@ describe("faults that only the whole shows", () => {
     ["delivery:\n  relayhost: { host: a.test, port: 0 }\n", ["postern.yaml:2:36: delivery.relayhost.port: 0 is no port to connect to"]],
     [
       "delivery:\n  relayhost: { host: a.test, rootsFile: /nowhere }\n",
-      ['postern.yaml:2:41: delivery.relayhost.rootsFile: cannot read "/nowhere" (ENOENT)'],
+      ['postern.yaml:2:41: delivery.relayhost.rootsFile: cannot read "/nowhere" (no such file)'],
     ],
     ["delivery:\n  relayhost: { host: a.test, username: u }\n", ["postern.yaml:2:40: delivery.relayhost.username: needs a password too"]],
     [
@@ -228,7 +228,7 @@ describe("remarks", () => {
     ],
     [
       "delivery:\n  relayhost: { host: 192.0.2.1 }\n",
-      "delivery.relayhost.host: certificates are rarely issued for addresses: name the host in tlsName if its certificate is for a name",
+      "delivery.relayhost.host: mail for it will wait, for no certificate can be compared with an address: set tlsName to the name in its certificate, or lower tls",
     ],
     ["delivery:\n  relayhost: { host: 192.0.2.1, tlsName: a.test }\n", undefined],
   ];

@@ -169,11 +169,11 @@ describe("_FILE", () => {
       { POSTERN__MAILNAME: "a.test", POSTERN__MAILNAME_FILE: "/secret" },
       "POSTERN__MAILNAME and POSTERN__MAILNAME_FILE are both set; keep one",
     ],
-    ["an unreadable file", { SMTP_USERS_FILE: "/nowhere" }, "SMTP_USERS_FILE names a file that cannot be read (ENOENT)"],
+    ["an unreadable file", { SMTP_USERS_FILE: "/nowhere" }, "SMTP_USERS_FILE names a file that cannot be read (no such file)"],
     [
       "an unreadable file of a POSTERN__ name",
       { POSTERN__MAILNAME_FILE: "/nowhere" },
-      "POSTERN__MAILNAME_FILE names a file that cannot be read (ENOENT)",
+      "POSTERN__MAILNAME_FILE names a file that cannot be read (no such file)",
     ],
   ];
   for (const [what, environment, expected] of refused)
