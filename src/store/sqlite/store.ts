@@ -1,21 +1,24 @@
 /**
  * The queue in SQLite, seen from the main thread: requests become rows here, rows become leases. What waits for a
- * commit is writer-link.ts; what asks, reader-link.ts; space is room.ts; the promises are queue/store.ts.
+ * commit is writer-link.ts; what asks, reader-link.ts; space is room.ts; a new message as rows enqueue-rows.ts; the promises are
+ * queue/store.ts.
  */
 import type { Clock } from "../../clock.ts";
 import type { EmitEvent } from "../../events.ts";
 import type { NextHop } from "../../mail/domain.ts";
-import type { BodySource, Lease, LeasedEntry, NewMessage, NewRecipient, QueuedRecipient, QueueId } from "../../queue/entry.ts";
+import type { BodySource, Lease, LeasedEntry, NewMessage, QueueId } from "../../queue/entry.ts";
 import type { DeliveryProblem, RecipientOutcome, Settlement } from "../../queue/settlement.ts";
 import type { BodyWriter, EnqueueOptions, QueueAdmin, QueueStore, StorageTrouble, UserStore } from "../../queue/store.ts";
 import { SqliteAdmin } from "./admin.ts";
-import { numberOfQueueId, QueueIds } from "./ids.ts";
+import { type LastKeys, type PreparedMessage, prepareMessage } from "./enqueue-rows.ts";
+import { QueueIds } from "./ids.ts";
+import { OpenLeases } from "./open-leases.ts";
 import { ReaderLink } from "./reader-link.ts";
 import { Room } from "./room.ts";
-import { entryFacts, messageFacts, messagePlace, messageRow, notifyBits, queuedRecipient } from "./rows.ts";
+import { entryFacts, messageFacts, messagePlace, queuedRecipient } from "./rows.ts";
 import { bodyInMemory, bodyOnDisk, Spool, type SpooledBody, SpoolWriter } from "./spool.ts";
 import { SqliteUsers } from "./users.ts";
-import type { EnqueueRows, LeasedRows, LeaseKey, OpenedFile, Row, Statistics } from "./wire.ts";
+import type { LeasedRows, LeaseKey, OpenedFile, Row, Statistics } from "./wire.ts";
 import { WriterLink } from "./writer-link.ts";
 
 export interface SqliteOptions {
@@ -51,14 +54,8 @@ export class SqliteStore implements QueueStore {
   readonly #settlementReserve: number;
   readonly #writer: WriterLink;
   readonly #reader: ReaderLink;
-  /**
-   * Leases given out and not settled, with their end on the monotonic clock. They are void when the process ends, so its own time
-   * is the right one: a wall clock set forward would end them all at once, and what is under way would be sent a second time.
-   */
-  readonly #leases = new Map<number, { readonly lease: Lease; readonly ends: number }>();
-  #soonestEnd = Infinity;
-  #lastEntry: number;
-  #lastRecipient: number;
+  readonly #leases: OpenLeases;
+  readonly #keys: LastKeys;
   #lastBody: number;
   #closed: Promise<void> | undefined;
 
@@ -69,8 +66,8 @@ export class SqliteStore implements QueueStore {
     this.#reader = reader;
     this.#room = room;
     this.#ids = new QueueIds(options.clock, options.random ?? Math.random, opened.lastNumber);
-    this.#lastEntry = opened.lastEntry;
-    this.#lastRecipient = opened.lastRecipient;
+    this.#leases = new OpenLeases(options.clock);
+    this.#keys = { entry: opened.lastEntry, recipient: opened.lastRecipient };
     this.#lastBody = opened.lastBody;
     this.#spool = new Spool({
       newBodyNumber: () => ++this.#lastBody,
@@ -137,7 +134,7 @@ export class SqliteStore implements QueueStore {
       const spooled = finished instanceof Promise ? await finished : finished;
       const prepared = this.#prepare(message, spooled, message.size, options);
       await this.#writer.enqueue(prepared.rows, spooled.kind === "small" ? spooled.octets : undefined);
-      for (const entry of prepared.leased) this.#remember(entry.lease, entry.lease.until - this.#clock.now());
+      for (const entry of prepared.leased) this.#leases.remember(entry.lease, entry.lease.until - this.#clock.now());
       return prepared.leased;
     } catch (error) {
       body.forget();
@@ -168,7 +165,7 @@ export class SqliteStore implements QueueStore {
     if (leases.length === 0) return;
     await this.#writer.ask({ op: "release", leases: leases.map(LEASE_KEY), dueAt });
     // Only now: if that failed they are still leased, and come back when the lease ends.
-    for (const lease of leases) this.#forget(lease);
+    for (const lease of leases) this.#leases.forget(lease);
   }
 
   async postponeDestination(nextHop: NextHop, from: number, to: number, problem: DeliveryProblem): Promise<number> {
@@ -216,10 +213,10 @@ export class SqliteStore implements QueueStore {
       },
       settlement.notices.map(({ body }) => body),
     );
-    this.#forget(lease);
+    this.#leases.forget(lease);
     if (saved === "lease-lost") return saved;
     const leased = notices.flatMap((notice) => notice.leased);
-    for (const entry of leased) this.#remember(entry.lease, entry.lease.until - this.#clock.now());
+    for (const entry of leased) this.#leases.remember(entry.lease, entry.lease.until - this.#clock.now());
     return leased;
   }
 
@@ -254,70 +251,9 @@ export class SqliteStore implements QueueStore {
     return this.#closed;
   }
 
-  /** Numbers everything, groups recipients by next hop, and says which entries are leased on the way. */
-  #prepare(message: NewMessage, body: SpooledBody, size: number, options: EnqueueOptions): { rows: EnqueueRows; leased: LeasedEntry[] } {
-    const number = numberOfQueueId(message.id);
-    if (number === undefined) throw new Error(`not a queue id: ${message.id}`);
-    if (message.recipients.length === 0) throw new Error(`message ${message.id} has no recipients`);
-    const { submitter } = message.origin;
-    if (submitter === "") throw new Error(`message ${message.id} has no submitter`);
-    const hops = groupByNextHop(message.recipients);
-    const firstEntry = this.#lastEntry + 1;
-    const firstRecipient = this.#lastRecipient + 1;
-    this.#lastEntry += hops.length;
-    this.#lastRecipient += message.recipients.length;
-    const chunkedBody = body.kind === "chunked" ? body.body : null;
-    const row = messageRow(message, size, { number, chunkedBody, firstEntry, entries: hops.length, firstRecipient });
-    const recipients: Row[] = [];
-    const entries: Row[] = [];
-    const leased: LeasedEntry[] = [];
-    let entryId = firstEntry;
-    let recipientId = firstRecipient;
-    for (const [nextHop, of] of hops) {
-      const lease = options.leaseNow(nextHop, submitter) ? { entryId, generation: 1, until: options.leaseUntil } : undefined;
-      const queued: QueuedRecipient[] = [];
-      const first = recipientId;
-      for (const recipient of of) {
-        recipients.push([
-          recipientId,
-          number,
-          entryId,
-          recipient.address,
-          nextHop,
-          notifyBits(recipient.notify),
-          recipient.originalRecipient ?? null,
-          "waiting",
-        ]);
-        if (lease !== undefined) queued.push({ ...recipient, recipientId });
-        recipientId++;
-      }
-      const tries = lease === undefined ? 0 : 1;
-      const { receivedAt, expiresAt } = message;
-      entries.push([
-        entryId,
-        number,
-        nextHop,
-        submitter,
-        first,
-        of.length,
-        of.length,
-        firstEntry,
-        hops.length,
-        chunkedBody,
-        receivedAt,
-        expiresAt,
-        tries,
-        tries,
-        lease === undefined ? receivedAt : null,
-        lease?.until ?? null,
-      ]);
-      if (lease !== undefined) {
-        const { recipients: _, ...facts } = message;
-        leased.push({ lease, message: facts, nextHop, recipients: queued, attempts: 0, body: this.#bodyOf(message.id, size, body) });
-      }
-      entryId++;
-    }
-    return { rows: { message: row, recipients, entries, bodyAt: -1, bodySize: size }, leased };
+  #prepare(message: NewMessage, body: SpooledBody, size: number, options: EnqueueOptions): PreparedMessage {
+    const chunked = body.kind === "chunked" ? body.body : null;
+    return prepareMessage(message, { size, chunked, source: () => this.#bodyOf(message.id, size, body) }, this.#keys, options);
   }
 
   #bodyOf(id: QueueId, size: number, body: SpooledBody): BodySource {
@@ -329,7 +265,7 @@ export class SqliteStore implements QueueStore {
     const message = messageFacts(rows.message);
     const { chunkedBody, number } = messagePlace(rows.message);
     const lease: Lease = { entryId: entry.id, generation: entry.generation, until };
-    this.#remember(lease, lasts);
+    this.#leases.remember(lease, lasts);
     let body: BodySource;
     if (rows.body !== undefined) body = bodyInMemory(Buffer.from(rows.body.buffer, rows.body.byteOffset, rows.body.byteLength));
     else if (chunkedBody !== null) body = bodyOnDisk(message.size, message.id, (seq) => this.#reader.ask("readChunk", chunkedBody, seq));
@@ -338,45 +274,15 @@ export class SqliteStore implements QueueStore {
     return { lease, message, nextHop: entry.nextHop, recipients: rows.recipients.map(queuedRecipient), attempts: entry.attempts - 1, body };
   }
 
-  #remember(lease: Lease, lasts: number): void {
-    const ends = this.#clock.monotonic() + lasts;
-    this.#leases.set(lease.entryId, { lease, ends });
-    this.#soonestEnd = Math.min(this.#soonestEnd, ends);
-  }
-
-  #forget(lease: Lease): void {
-    if (this.#leases.get(lease.entryId)?.lease.generation === lease.generation) this.#leases.delete(lease.entryId);
-  }
-
   /** Entries whose lease ran out are due again; the request is before any lease asked for afterwards. */
   #expireLeases(now: number): Promise<unknown> | undefined {
-    const elapsed = this.#clock.monotonic();
-    if (elapsed < this.#soonestEnd) return undefined;
-    const ended: Lease[] = [];
-    this.#soonestEnd = Infinity;
-    for (const { lease, ends } of this.#leases.values()) {
-      if (ends <= elapsed) ended.push(lease);
-      else this.#soonestEnd = Math.min(this.#soonestEnd, ends);
-    }
-    for (const lease of ended) this.#leases.delete(lease.entryId);
+    const ended = this.#leases.takeEnded();
     if (ended.length === 0) return undefined;
     return this.#writer.ask({ op: "expire-leases", leases: ended.map(LEASE_KEY), now }).catch(() => {
       // Tried again with the next question.
-      for (const lease of ended) if (!this.#leases.has(lease.entryId)) this.#remember(lease, 0);
+      for (const lease of ended) if (!this.#leases.has(lease)) this.#leases.remember(lease, 0);
     });
   }
-}
-
-function groupByNextHop(recipients: readonly NewRecipient[]): [NextHop, readonly NewRecipient[]][] {
-  const [first] = recipients;
-  if (first !== undefined && recipients.length === 1) return [[first.nextHop, recipients]];
-  const hops = new Map<NextHop, NewRecipient[]>();
-  for (const recipient of recipients) {
-    const of = hops.get(recipient.nextHop);
-    if (of === undefined) hops.set(recipient.nextHop, [recipient]);
-    else of.push(recipient);
-  }
-  return [...hops];
 }
 
 function problemOf(outcome: RecipientOutcome): DeliveryProblem | undefined {
