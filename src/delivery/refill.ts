@@ -10,7 +10,10 @@ import type { QueueStore } from "../queue/store.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 export interface RefillIo {
-  readonly store: Pick<QueueStore, "leaseDue" | "findDueNextHops" | "findNextDue" | "postponeDestination">;
+  readonly store: Pick<QueueStore, "leaseDue" | "findDueNextHops" | "findNextDue" | "postponeDestination"> & {
+    /** Whatever waits in the database is due at `now`. */
+    makeAllDue(now: number): Promise<void>;
+  };
   readonly dispatcher: Dispatcher;
   readonly clock: Clock;
   readonly random: () => number;
@@ -23,6 +26,8 @@ export interface RefillIo {
 const NEXT_HOPS_A_ROUND = 500;
 /** No pause between looks at the clock's queue is longer: the wall clock may have been set. */
 const LONGEST_PAUSE = 60_000;
+/** A wall clock set back by more than this has left due times in a future that is too far. */
+const SET_BACK = 60_000;
 /** An entry left to the database is looked for after so many ms at the latest. */
 const SOON = 200;
 /** Postponed entries come back within this share of the wait, and within so many ms at most. */
@@ -46,6 +51,8 @@ export class Refill {
   #lookAgain = true;
   #stopped = false;
   #cancel: CancelTimer | undefined;
+  /** How far the wall clock was ahead of the monotonic one. */
+  #ahead: number | undefined;
   /** When the armed timer looks; later wishes are served by the look before them. */
   #nextLook = Number.POSITIVE_INFINITY;
 
@@ -127,6 +134,7 @@ export class Refill {
     const { store, clock, dispatcher } = this.#io;
     if (this.#lookAgain) {
       this.#lookAgain = false;
+      await this.#lookAtClock();
       const found = await store.findDueNextHops(clock.now(), NEXT_HOPS_A_ROUND);
       for (const { nextHop } of found) this.#left(nextHop).whose = undefined;
       const more = found.length === NEXT_HOPS_A_ROUND;
@@ -139,6 +147,14 @@ export class Refill {
       if (dispatcher.destination(nextHop).isDown(clock.now())) await this.#postpone(nextHop);
       else await this.#lease(nextHop);
     }
+  }
+
+  /** A machine that started with a wrong date, and was put right later, must not keep its queue until that date. */
+  async #lookAtClock(): Promise<void> {
+    const { clock, store } = this.#io;
+    const ahead = clock.now() - clock.monotonic();
+    if (this.#ahead !== undefined && ahead < this.#ahead - SET_BACK) await store.makeAllDue(clock.now());
+    this.#ahead = ahead;
   }
 
   async #lease(nextHop: NextHop): Promise<void> {

@@ -72,7 +72,13 @@ export class DeliveryWorker {
     );
     const leaseUntil = () => io.clock.now() + LEASE_MS;
     this.#refill = new Refill({
-      store: io.store,
+      store: {
+        leaseDue: (...asked) => io.store.leaseDue(...asked),
+        findDueNextHops: (...asked) => io.store.findDueNextHops(...asked),
+        findNextDue: () => io.store.findNextDue(),
+        postponeDestination: (...asked) => io.store.postponeDestination(...asked),
+        makeAllDue: async (now) => void (await io.store.admin.retryNow({}, now)),
+      },
       dispatcher: this.#dispatcher,
       clock: io.clock,
       random: io.random,

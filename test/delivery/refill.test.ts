@@ -24,6 +24,7 @@ function world(known: "its submitter" | "anybody") {
   const queue: LeasedEntry[] = [];
   const offered: LeasedEntry[] = [];
   let arrival: (() => void) | undefined;
+  const madeDue: number[] = [];
   const refill: Refill = new Refill({
     clock,
     dispatcher: new Dispatcher(() => LIMITS),
@@ -43,13 +44,14 @@ function world(known: "its submitter" | "anybody") {
       findDueNextHops: () => Promise.resolve([]),
       findNextDue: () => Promise.resolve(undefined),
       postponeDestination: () => Promise.resolve(0),
+      makeAllDue: async (now) => void madeDue.push(now),
     },
   });
   const leave = () => {
     queue.push(leasedEntry());
     refill.noteLeft(HOP, known === "anybody" ? undefined : "app");
   };
-  return { clock, offered, refill, leave, meanwhile: (action: () => void) => (arrival = action) };
+  return { clock, offered, madeDue, refill, leave, meanwhile: (action: () => void) => (arrival = action) };
 }
 
 test.each(["its submitter", "anybody"] as const)("an entry left while the database answers is asked for again (%s)", async (known) => {
@@ -62,4 +64,21 @@ test.each(["its submitter", "anybody"] as const)("an entry left while the databa
   await clock.pass(5000);
   expect(offered).toHaveLength(4);
   expect(refill.hasLeft(HOP)).toBe(false);
+});
+
+test("a clock that is set back by a day makes what waits due, once; a clock that runs makes nothing due", async () => {
+  const { clock, refill, madeDue } = world("anybody");
+  refill.lookAt(clock.now());
+  await clock.pass(300_000);
+  expect(madeDue).toEqual([]);
+  const wrong = clock.now();
+  clock.set(wrong - 86_400_000);
+  await clock.pass(60_000);
+  expect(madeDue).toHaveLength(1);
+  expect(madeDue[0]).toBeLessThan(wrong);
+  await clock.pass(300_000);
+  expect(madeDue).toHaveLength(1);
+  clock.set(wrong + 3 * 86_400_000);
+  await clock.pass(300_000);
+  expect(madeDue).toHaveLength(1);
 });

@@ -415,3 +415,34 @@ test("a clock that is set back does not stretch the pause after a refused outcom
   await world.submit("other.test");
   await eventually(() => expect(world.taken).toContain("app@sender.test → jo@other.test"));
 }, 20_000);
+
+test("550 to MAIL is this message's alone: the next one is tried as ever (RFC 5321 §4.5.4.1)", async () => {
+  await begin();
+  const no = { code: 550, lines: ["5.7.1 not from you"] };
+  const refused: RecipientReport = {
+    kind: "failed",
+    problem: { type: "rejected", detail: "mx.picky.test answered MAIL with 550", whoActs: "sender", status: "5.7.1", reply: no },
+  };
+  world.scripts.set("picky.test", { take: ({ sender }) => (sender.startsWith("bad@") ? refused : DELIVERED) });
+  await world.submit("picky.test", "bad");
+  await eventually(() => expect(world.taken).toContain("bad@sender.test → jo@picky.test"));
+  await world.submit("picky.test", "good");
+  await eventually(() => expect(world.taken).toContain("good@sender.test → jo@picky.test"));
+  expect(world.events.some(({ kind }) => kind === "destination-down")).toBe(false);
+});
+
+test("a queue that waits for a date far ahead is tried when the clock is put right", async () => {
+  let up = false;
+  await begin({ delivery: { retry: { destinationDown: "1h" } } });
+  world.jump = 12 * 3_600_000;
+  world.scripts.set("down.test", { open: () => (up ? undefined : refuse()) });
+  await world.submit("down.test");
+  await eventually(async () => expect(await world.store.admin.totals()).toMatchObject({ waiting: 1, active: 0 }));
+  // The relay has seen the wrong date in the meantime.
+  world.worker.wake([]);
+  await eventually(() => expect(world.dialled.length).toBeGreaterThan(0));
+  world.jump = 0;
+  up = true;
+  world.worker.wake([]);
+  await eventually(async () => expect(await waiting()).toBe(0));
+}, 20_000);
