@@ -108,7 +108,8 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       pid: process.pid,
       startedAt,
       dataFolder,
-      listeners: listenerStatus(settings, submission?.listeners ?? []),
+      // Those of the start: what a reload says of listeners waits for the next one.
+      listeners: listenerStatus(first, submission?.listeners ?? []),
       draining,
       ...worker.snapshot(),
     });
@@ -135,7 +136,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         for (const text of reread.notes) emit({ kind: "notice", level: "info", text });
         for (const path of comparison.needsRestart)
           emit({ kind: "notice", level: "warn", text: `${path} has changed, which takes effect at the next start only` });
-        return { ok: true, changed };
+        return { ok: true, changed, needsRestart: comparison.needsRestart };
       } catch (error) {
         const errors = [error instanceof Error ? error.message : String(error)];
         emit({ kind: "reload-refused", errors });

@@ -32,7 +32,12 @@ export interface RelayStatus {
 }
 
 export type ReloadResult =
-  | { readonly ok: true; readonly changed: readonly string[] }
+  | {
+      readonly ok: true;
+      readonly changed: readonly string[];
+      /** What of it takes effect at the next start only. */
+      readonly needsRestart?: readonly string[];
+    }
   | { readonly ok: false; readonly errors: readonly string[] };
 
 /** Everything the handlers work on. Without a running relay there is nothing to wake, reload or report. */

@@ -19,11 +19,7 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
       shared.withConnection("relay", async (connection) => {
         const result = await connection.ask("reload", {});
         if (shared.json()) await print(io.stdout, renderJson(result));
-        else if (result.ok)
-          await print(
-            io.stdout,
-            result.changed.length === 0 ? "Nothing has changed.\n" : `Changed: ${result.changed.map((name) => shown(name)).join(", ")}\n`,
-          );
+        else if (result.ok) await print(io.stdout, describeReload(result.changed, result.needsRestart ?? []));
         else await print(io.stderr, `${result.errors.map((error) => shown(error)).join("\n")}\nThe old configuration stays.\n`);
         return result.ok ? EXIT.ok : EXIT.config;
       }),
@@ -82,6 +78,12 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
         return EXIT.ok;
       }),
     );
+}
+
+function describeReload(changed: readonly string[], needsRestart: readonly string[]): string {
+  const list = (names: readonly string[]): string => names.map((name) => shown(name)).join(", ");
+  if (changed.length === 0) return "Nothing has changed.\n";
+  return `Changed: ${list(changed)}\n${needsRestart.length === 0 ? "" : `At the next start only: ${list(needsRestart)}\n`}`;
 }
 
 async function askHealth(shared: Shared): Promise<{ readonly healthy: boolean; readonly text: string }> {

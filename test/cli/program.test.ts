@@ -81,6 +81,12 @@ describe("exit codes and streams", () => {
     expect(ran.err).toMatch(/TypeError: x is not a function\n {4}at /);
   });
 
+  test("a reload says what waits for the next start", async () => {
+    io.reload = () => Promise.resolve({ ok: true, changed: ["tls.floor", "resolver.timeout"], needsRestart: ["resolver"] });
+    await relay();
+    expect((await run(["reload"], { folder })).out).toBe("Changed: tls.floor, resolver.timeout\nAt the next start only: resolver\n");
+  });
+
   test("a reload that was refused is 78 and says what stays", async () => {
     io.reload = () => Promise.resolve({ ok: false, errors: ["line 3: unknown key"] });
     await relay();

@@ -188,3 +188,13 @@ test("SIGHUP with other trust anchors: a connection that the old ones opened tak
   expect(settled).toMatchObject({ outcome: "deferred", reason: "certificate-not-trusted" });
   expect(receiver.messages).toHaveLength(1);
 });
+
+test("other listeners wait for the next start: the command says so, and the relay stays healthy on those that are open", async () => {
+  await using relay = await startRelay();
+  await relay.configure({ submission: { listeners: [{ name: "elsewhere", address: "127.0.0.1", port: 0 }] } });
+  const reload = await relay.run(["reload"]);
+  expect(reload.stdout).toMatch(/\nAt the next start only: submission\.listeners\n$/);
+  const health = await relay.run(["healthcheck"]);
+  expect(health.stdout + health.stderr).toContain("ok: listening on smtp");
+  expect(health.status).toBe(0);
+});
