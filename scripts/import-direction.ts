@@ -12,7 +12,7 @@ export const floors: readonly (readonly string[])[] = [
   ["store", "lookup"],
   ["queue"],
   ["policy", "config"],
-  ["mail", "clock.ts", "events.ts"],
+  ["mail", "clock.ts", "events.ts", "thrown.ts"],
 ];
 
 /** Rooms of the top and bottom floor may use their neighbours: main assembles cli, and the bottom is one vocabulary. */

@@ -6,6 +6,7 @@ import { systemClock } from "./clock.ts";
 import type { Settings } from "./config/settings.ts";
 import type { EmitEvent } from "./events.ts";
 import { type Relay, type RelayIo, startRelay } from "./relay.ts";
+import { errorOf } from "./thrown.ts";
 
 export interface ServeOptions {
   readonly version: string;
@@ -26,7 +27,7 @@ export async function runRelay(options: ServeOptions): Promise<number> {
   const { emit } = options;
   const crash = (error: unknown): void => {
     // Our own broken promise. What was acknowledged is on disk, so a restart is the cure; going on is not.
-    emit({ kind: "fault", where: "process", error: error instanceof Error ? error : new Error(String(error)) });
+    emit({ kind: "fault", where: "process", error: errorOf(error) });
     options.flushLog();
     process.exit(70);
   };
@@ -34,6 +35,13 @@ export async function runRelay(options: ServeOptions): Promise<number> {
   process.on("unhandledRejection", crash);
 
   for (const text of options.notes) emit({ kind: "notice", level: "info", text });
+  // Without a handler the signal would end a process that is still starting.
+  let running: Relay | undefined;
+  let reloadWanted = false;
+  process.on("SIGHUP", () => {
+    if (running === undefined) reloadWanted = true;
+    else void running.reload();
+  });
   let relay: Relay;
   try {
     relay = await startRelay(options.settings, {
@@ -44,27 +52,27 @@ export async function runRelay(options: ServeOptions): Promise<number> {
       reread: options.reread,
     });
   } catch (error) {
-    emit({ kind: "fault", where: "start", error: error instanceof Error ? error : new Error(String(error)) });
+    emit({ kind: "fault", where: "start", error: errorOf(error) });
     options.flushLog();
     return 69;
   }
 
+  running = relay;
+  if (reloadWanted) void relay.reload();
+
   // Keeps the process alive while nothing but unreferenced timers is about.
   const alive = setInterval(() => {}, 1 << 30);
   const reason = await new Promise<string>((resolve) => {
-    process.on("SIGHUP", () => void relay.reload());
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(signal));
   });
   emit({ kind: "stopping", reason });
-  let grace = GRACE;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
-      grace = 0;
       options.flushLog();
       process.exit(75);
     });
   }
-  const leftInFlight = await relay.stop(grace);
+  const leftInFlight = await relay.stop(GRACE);
   emit({ kind: "stopped", leftInFlight });
   clearInterval(alive);
   options.flushLog();

@@ -201,7 +201,8 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
 /** The configured listeners, and which of them are open. */
 function listenerStatus(settings: Settings, open: Submission["listeners"]): ListenerStatus[] {
   return settings.submission.listeners
-    .filter((listener) => listener.tls !== "implicit" || settings.submission.certificateFile !== undefined)
+    // Those that wait for a certificate are not opened, and no fault.
+    .filter(({ tls }) => settings.submission.certificateFile !== undefined || (tls !== "implicit" && tls !== "require"))
     .map(({ name, address, port, tls, login }) => {
       const found = open.find((listener) => listener.name === name);
       return {
@@ -267,7 +268,7 @@ function warnings(settings: Settings, rules: DeliveryRules): string[] {
       "mailname is not set and this machine's name has no dot: mail for MX hosts waits. Set mailname (MAILNAME) to the name that your sending address resolves to, or a relayhost",
     );
   }
-  if (process.env["NODE_EXTRA_CA_CERTS"] !== undefined) {
+  if (process.env["NODE_EXTRA_CA_CERTS"] !== undefined && settings.tls.roots === "bundled") {
     found.push(
       `NODE_EXTRA_CA_CERTS=${process.env["NODE_EXTRA_CA_CERTS"]} adds to the certificates that are trusted with tls.roots: bundled`,
     );

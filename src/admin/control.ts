@@ -6,6 +6,7 @@ import { chmodSync, lstatSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { join, relative } from "node:path";
+import { codeOf, messageOf } from "../thrown.ts";
 import { type AdminIo, answer, BadRequest, isVerb } from "./handlers.ts";
 
 const SOCKET_NAME = "postern.sock";
@@ -44,7 +45,7 @@ export async function openControl(dataFolder: string, io: AdminIo): Promise<Cont
   try {
     await listen(server, path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    if (codeOf(error) !== "EADDRINUSE") throw error;
     if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket())
       throw new Error(`${path} is in the way and is no socket; move it`, { cause: error });
     // A socket file stays after kill -9. It is replaced only when nobody answers at it.
@@ -137,8 +138,4 @@ function send(response: ServerResponse, code: number, value: object): void {
     ...(code === 413 && { connection: "close" }),
   });
   response.end(text);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -6,6 +6,7 @@ import { request as httpRequest } from "node:http";
 import { controlPath } from "../admin/control.ts";
 import { type AdminIo, type Answers, answer, BadRequest, type Request, type Verb } from "../admin/handlers.ts";
 import type { QueueStore } from "../queue/store.ts";
+import { codeOf, messageOf } from "../thrown.ts";
 import { CliFailure, type CliIo, EXIT } from "./io.ts";
 
 export interface Connection {
@@ -58,8 +59,8 @@ async function openFile(options: ConnectOptions, io: CliIo): Promise<Connection>
   try {
     store = await options.openStore(options.need === "create");
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    const isPermission = (error as NodeJS.ErrnoException).code === "EACCES";
+    const text = messageOf(error);
+    const isPermission = codeOf(error) === "EACCES";
     throw new CliFailure(
       isPermission ? EXIT.noPermission : EXIT.tempFail,
       `no relay answers, and its database cannot be opened: ${text}`,

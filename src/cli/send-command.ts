@@ -10,6 +10,7 @@ import type { Answers, ListenerStatus } from "../admin/handlers.ts";
 import { parseDuration } from "../config/units.ts";
 import { parseAddress } from "../mail/address.ts";
 import { formatAddressLiteral } from "../mail/domain.ts";
+import { messageOf } from "../thrown.ts";
 import type { Connection } from "./connection.ts";
 import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
 import { describeProblem, describeState } from "./list-text.ts";
@@ -124,7 +125,7 @@ async function openFile(file: string): Promise<Readable> {
     if (!isFile) throw new Error("not a file");
     return createReadStream(file);
   } catch (error) {
-    throw new CliFailure(EXIT.noInput, `${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`, error);
+    throw new CliFailure(EXIT.noInput, `${file} cannot be read: ${messageOf(error)}`, error);
   }
 }
 

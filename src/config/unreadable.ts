@@ -1,4 +1,6 @@
 /** Why a file cannot be read, in words: an exception in, a phrase out. Only the system's code is used, for a message may quote more than the path. */
+import { codeOf } from "../thrown.ts";
+
 const WORDS: Readonly<Record<string, string>> = {
   ENOENT: "no such file",
   EACCES: "not permitted",
@@ -8,6 +10,6 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 
 export function whyUnreadable(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "error";
+  const code = codeOf(error) ?? "error";
   return WORDS[code] ?? code;
 }

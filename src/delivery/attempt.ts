@@ -7,6 +7,7 @@ import type { Clock } from "../clock.ts";
 import type { HostAddress } from "../policy/facts.ts";
 import type { LeasedEntry } from "../queue/entry.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
+import { errorOf } from "../thrown.ts";
 import type { HostAddresses } from "./gather.ts";
 import { type DeliveryPlan, loopProblem, type PlannedHost } from "./plan.ts";
 import type { Acquired } from "./pool.ts";
@@ -109,7 +110,7 @@ class Walk {
     } catch (error) {
       // What some recipients have been told is kept, else they would get the message again; without such, nothing is lost.
       if (this.#open === this.#recipients.length) throw error;
-      this.#fault = error instanceof Error ? error : new Error(String(error));
+      this.#fault = errorOf(error);
       this.#exhaustive = false;
     }
   }

@@ -9,6 +9,8 @@ import type { GivenUp, NoticeFacts } from "./notice-facts.ts";
 import { isTlsTrouble, PROBLEMS } from "./problems.ts";
 
 const WIDTH = 74;
+/** Octets of the header in which the Subject is looked for. */
+const HEADER_READ = 16 * 1024;
 
 /** `Undelivered: your message to jo@example.org`, in ASCII. */
 export function noticeSubject({ givenUp }: NoticeFacts): string {
@@ -25,15 +27,31 @@ export function noticeText(facts: NoticeFacts): string {
     messageLines(facts).join("\r\n"),
   ];
   for (const group of groupByProblem(facts.givenUp)) paragraphs.push(groupText(group, facts));
-  paragraphs.push(wrap(`Questions go to ${facts.from}; please name the queue id ${message.id}.`, ""));
+  paragraphs.push(wrap(`Questions go to ${administrator(facts.from)}; please name the queue id ${message.id}.`, ""));
   return `${paragraphs.join("\r\n\r\n")}\r\n`;
 }
 
-function messageLines({ message, attempt, attempts }: NoticeFacts): string[] {
+function messageLines({ message, attempt, attempts, original }: NoticeFacts): string[] {
   const lines = [`  received      ${when(message.receivedAt)}`, `  queue id      ${message.id}`];
+  const subject = original.kind === "none" ? undefined : findSubject(original.octets);
+  // What the sender knows the message by.
+  if (subject !== undefined) lines.unshift(`  subject       ${subject}`);
   if (message.messageId !== undefined) lines.push(`  Message-ID    ${cleanText(message.messageId, 200)}`);
   lines.push(`  attempts      ${attempts}, the last one at ${when(attempt.endedAt)}`);
   return lines;
+}
+
+/** The Subject as it stands, if a person can read it that way: bounded, cleaned, without encoded words (RFC 2047). */
+function findSubject(octets: Buffer): string | undefined {
+  const header = octets.subarray(0, HEADER_READ).toString("latin1").split("\r\n\r\n", 1)[0] ?? "";
+  const text = /^subject:(.*(?:\r\n[ \t].*)*)/im.exec(header)?.[1]?.replace(/\s+/g, " ").trim();
+  if (text === undefined || text === "" || text.includes("=?") || /[^\x20-\x7e]/.test(text)) return undefined;
+  return cleanText(text, 60);
+}
+
+/** An address that nobody set up reaches nobody. */
+function administrator(from: string): string {
+  return from.startsWith("MAILER-DAEMON@") ? "the administrator of this relay" : from;
 }
 
 /** Recipients that share one fate are told of together. */
@@ -81,8 +99,18 @@ function evidence(problem: DeliveryProblem): string[] {
   return [`    The server${host === undefined ? "" : ` ${cleanText(host, 255)}`} said:`, ...words];
 }
 
+/** Trouble that is nobody's decision, in words. */
+const NOBODY_REFUSED: Partial<Readonly<Record<DeliveryProblem["type"], string>>> = {
+  "outcome-unknown": "the receiving server broke off without an answer",
+  "connect-failed": "no connection came about",
+  timeout: "the receiving server fell silent",
+  "connection-lost": "the connection broke",
+  "dns-failure": "DNS gave no answer",
+};
+
 function whoRefused(problem: DeliveryProblem, domain: string): string {
-  if (problem.type === "outcome-unknown") return "Nobody: the receiving server broke off without an answer.";
+  const nobody = NOBODY_REFUSED[problem.type];
+  if (nobody !== undefined && problem.reply === undefined) return `Nobody: ${nobody}.`;
   if (problem.reply !== undefined && !isTlsTrouble(problem.type))
     return `The mail server ${problem.host === undefined ? `of ${domain}` : cleanText(problem.host, 255)}.`;
   return `This relay. ${domain} has not seen your message.`;
@@ -91,7 +119,7 @@ function whoRefused(problem: DeliveryProblem, domain: string): string {
 function whoMustAct({ whoActs }: DeliveryProblem, domain: string, from: string): string {
   switch (whoActs) {
     case "you":
-      return `The administrator of this relay (${from}).`;
+      return from.startsWith("MAILER-DAEMON@") ? "The administrator of this relay." : `The administrator of this relay (${from}).`;
     case "receiver":
       return `The mail administrators of ${domain}.`;
     case "sender":

@@ -10,6 +10,7 @@ import type { DnsLookup, FindConfiguredHost } from "../policy/facts.ts";
 import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { Settlement } from "../queue/settlement.ts";
 import type { EnqueueOptions, QueueStore } from "../queue/store.ts";
+import { errorOf } from "../thrown.ts";
 import type { Contact } from "./destination.ts";
 import { Dispatcher, type Job, READY_LIMITS } from "./dispatcher.ts";
 import { ConnectionPool } from "./pool.ts";
@@ -308,6 +309,6 @@ export class DeliveryWorker {
   }
 
   #fault(where: string, error: unknown): void {
-    this.#io.emit({ kind: "fault", where, error: error instanceof Error ? error : new Error(String(error)) });
+    this.#io.emit({ kind: "fault", where, error: errorOf(error) });
   }
 }

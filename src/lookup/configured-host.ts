@@ -9,6 +9,7 @@ import type { Clock } from "../clock.ts";
 import { withoutBrackets } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { Finding, FindConfiguredHost, HostAddress, LookupFailure } from "../policy/facts.ts";
+import { codeOf } from "../thrown.ts";
 import { createFindingCache, type Fresh } from "./finding-cache.ts";
 
 export interface ConfiguredHostOptions {
@@ -74,7 +75,7 @@ export function createConfiguredHostLookup(options: ConfiguredHostOptions): Find
 
 /** ENOTFOUND is EAI_NONAME or EAI_NODATA, "no such host"; everything else (EAI_AGAIN above all) may be better next time. */
 function explain(host: string, error: unknown, clock: Clock): Finding<HostAddress> {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "error";
+  const code = codeOf(error) ?? "error";
   if (code === "ENOTFOUND") return { kind: "no-such-name", security: "insecure", expires: clock.now() + FAILURE_KEPT };
   return failed("servfail", `the system's resolver could not look up ${quoted(host)} (${cleanText(code, 60)})`);
 }

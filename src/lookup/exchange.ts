@@ -9,6 +9,7 @@ import { connect, isIPv6 } from "node:net";
 import type { Clock } from "../clock.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { LookupFailure } from "../policy/facts.ts";
+import { codeOf } from "../thrown.ts";
 import { describeServer, type ServerAddress } from "./resolver-settings.ts";
 import type { RecordType } from "./rdata.ts";
 import { answersQuery, type DnsResponse, decodeResponse, encodeQuery, isTruncated } from "./wire.ts";
@@ -68,7 +69,7 @@ function failed(reason: LookupFailure["reason"], server: ServerAddress, what: st
 }
 
 function errorText(error: Error): string {
-  return cleanText("code" in error ? String(error.code) : error.message, 100);
+  return cleanText(codeOf(error) ?? error.message, 100);
 }
 
 type Raw = Buffer | LookupFailure;

@@ -5,6 +5,7 @@
 import { constants, createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { findCoveredName } from "../policy/names.ts";
+import { codeOf, messageOf } from "../thrown.ts";
 
 export interface ServerCertificate {
   readonly context: SecureContext;
@@ -78,8 +79,8 @@ async function readOne(key: string, path: string, readFile: (path: string) => Pr
   try {
     return await readFile(path);
   } catch (cause) {
-    const code = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";
-    throw new Error(`${key}: ${path} cannot be read${code}`, { cause });
+    const code = codeOf(cause);
+    throw new Error(`${key}: ${path} cannot be read${code === undefined ? "" : ` (${code})`}`, { cause });
   }
 }
 
@@ -87,7 +88,7 @@ function attempt<T>(complaint: string, make: () => T): T {
   try {
     return make();
   } catch (cause) {
-    throw new Error(`${complaint}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new Error(`${complaint}: ${messageOf(cause)}`, { cause });
   }
 }
 

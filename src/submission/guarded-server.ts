@@ -8,6 +8,7 @@ import type { TLSSocket } from "node:tls";
 import { SMTPServer } from "smtp-server";
 import type { SMTPConnectionOptions, TLSError } from "smtp-server/lib/smtp-connection.js";
 import type { ListenerSettings } from "../config/settings.ts";
+import { codeOf } from "../thrown.ts";
 import type { Desk, Peer } from "./desk.ts";
 import { GuardedConnection } from "./guarded-connection.ts";
 import { plainAddress, subscriberOf } from "./networks.ts";
@@ -71,7 +72,7 @@ export class GuardedServer extends SMTPServer {
     const { name, address, port } = this.#listener;
     await new Promise<void>((resolve, reject) => {
       const failed = (cause: Error) => {
-        const code = "code" in cause ? String(cause.code) : cause.message;
+        const code = codeOf(cause) ?? cause.message;
         const why = code === "EADDRINUSE" ? "something else listens there" : code === "EACCES" ? "ports below 1024 need a privilege" : code;
         reject(new Error(`submission listener ${name}: cannot listen on ${address} port ${port}: ${why}`, { cause }));
       };

@@ -8,6 +8,7 @@ import type { EmitEvent } from "../events.ts";
 import type { NextHop } from "../mail/domain.ts";
 import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { QueueStore, UserStore } from "../queue/store.ts";
+import { messageOf } from "../thrown.ts";
 import { type CertificateFiles, namesHost, readCertificate, type ServerCertificate } from "./certificate.ts";
 import { type Desk, makeRules, type Rules } from "./desk.ts";
 import { Doors } from "./doors.ts";
@@ -224,7 +225,7 @@ class SubmissionStage implements Submission {
           this.#notice("info", `the submission certificate was renewed; it is valid until ${new Date(now.validTo).toISOString()}`);
         },
         (error: unknown) => {
-          const complaint = error instanceof Error ? error.message : String(error);
+          const complaint = messageOf(error);
           if (complaint !== this.#complaint) this.#notice("warn", `${complaint}; the certificate loaded before stays in use`);
           this.#complaint = complaint;
         },

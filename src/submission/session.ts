@@ -4,6 +4,7 @@
  * the client is stands in client.ts, how long it is borne with in patience.ts.
  */
 import { cleanText } from "../mail/reply.ts";
+import { errorOf } from "../thrown.ts";
 import { AuthDialogue, type AuthVerdict } from "./auth.ts";
 import { Client } from "./client.ts";
 import { type CommandLine, parseCommandLine, TOO_LONG } from "./command-line.ts";
@@ -123,7 +124,7 @@ export class Session {
 
   /** Our own mistake in the middle of a command: the client may come again (RFC 5321 §4.2.5). */
   fault(error: unknown): void {
-    this.#desk.emit({ kind: "fault", where: "submission", error: error instanceof Error ? error : new Error(String(error)) });
+    this.#desk.emit({ kind: "fault", where: "submission", error: errorOf(error) });
     this.#farewell("421 4.3.0 something went wrong here, try again later");
   }
 

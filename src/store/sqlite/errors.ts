@@ -3,6 +3,7 @@
  * in; the errors of queue/store.ts out.
  */
 import { StorageFailed, StorageFull, type StorageTrouble } from "../../queue/store.ts";
+import { codeOf, messageOf } from "../../thrown.ts";
 
 /** An error as it crosses from a thread to the main one. */
 export interface ThreadError {
@@ -14,9 +15,7 @@ export interface ThreadError {
 export const BROKEN_PROMISE = "POSTERN_BROKEN_PROMISE";
 
 export function describeError(error: unknown): ThreadError {
-  if (!(error instanceof Error)) return { code: "UNKNOWN", message: String(error) };
-  const code = "code" in error && typeof error.code === "string" ? error.code : "UNKNOWN";
-  return { code, message: error.message };
+  return { code: codeOf(error) ?? "UNKNOWN", message: messageOf(error) };
 }
 
 type Verdict = "no-room" | "not-writable" | "broken" | "promise";

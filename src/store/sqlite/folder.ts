@@ -3,6 +3,7 @@
  */
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, realpathSync, statfsSync } from "node:fs";
 import path from "node:path";
+import { messageOf } from "../../thrown.ts";
 
 // Superblock magics (statfs(2)). Locks and shared memory of these do not hold what SQLite's WAL mode asks of them.
 const NETWORK_MAGIC = new Map<number, string>([
@@ -48,7 +49,7 @@ export function prepareFolder(folder: string): {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw new Error(`the data folder ${folder} cannot be made: ${error instanceof Error ? error.message : String(error)}`, {
+    throw new Error(`the data folder ${folder} cannot be made: ${messageOf(error)}`, {
       cause: error,
     });
   }

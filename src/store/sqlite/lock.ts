@@ -5,6 +5,7 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import Database from "better-sqlite3";
+import { codeOf } from "../../thrown.ts";
 import { createPrivately } from "./folder.ts";
 
 export interface FolderLock {
@@ -20,7 +21,7 @@ export function takeFolderLock(file: string, owner: string, folder: string): Fol
     database.exec("BEGIN EXCLUSIVE");
   } catch (error) {
     database.close();
-    if (error instanceof Error && "code" in error && typeof error.code === "string" && error.code.startsWith("SQLITE_BUSY"))
+    if (codeOf(error)?.startsWith("SQLITE_BUSY") === true)
       throw new Error(
         `the queue in ${folder} is in use by ${describeOwner(owner)}; stop that process, or give this one another data folder`,
         { cause: error },

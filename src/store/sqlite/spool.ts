@@ -5,6 +5,7 @@
 import type { BodySource } from "../../queue/entry.ts";
 import type { BodyWriter } from "../../queue/store.ts";
 import { StorageFailed } from "../../queue/store.ts";
+import { errorOf } from "../../thrown.ts";
 import { noteLargeOctets } from "./collect.ts";
 
 /** Small bodies are at most one chunk. */
@@ -59,7 +60,7 @@ export class Spool {
         if (back.byteLength === CHUNK && this.#spare.length < SPARE_CHUNKS) this.#spare.push(Buffer.from(back.buffer, 0, CHUNK));
         settle();
       },
-      (error: unknown) => settle(error instanceof Error ? error : new Error(String(error))),
+      (error: unknown) => settle(errorOf(error)),
     );
   }
 

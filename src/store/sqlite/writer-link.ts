@@ -4,6 +4,7 @@
  * delivery and never a loss (RFC 5321 §6.1); the thread itself is writer.ts.
  */
 import { Worker } from "node:worker_threads";
+import { errorOf } from "../../thrown.ts";
 import { storageError, type ThreadError, troubleOf } from "./errors.ts";
 import type { EnqueueRows, FromWriter, OpenedFile, ToWriter, WriterRequest, WriterSettings } from "./wire.ts";
 
@@ -54,7 +55,7 @@ export class WriterLink {
     this.#file = file;
     this.#watch = watch;
     worker.on("message", (message: FromWriter) => this.#receive(message));
-    worker.on("error", (error) => this.#end(error instanceof Error ? error : new Error(String(error))));
+    worker.on("error", (error) => this.#end(errorOf(error)));
     worker.on("exit", () => this.#end(new Error("the writer thread ended")));
   }
 

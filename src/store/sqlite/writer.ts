@@ -4,6 +4,7 @@
  */
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import type Database from "better-sqlite3";
+import { messageOf } from "../../thrown.ts";
 import { Changes } from "./changes.ts";
 import { openForWriting } from "./database.ts";
 import { corruptionAdvice, describeError, isCorrupt, judgeCode, type ThreadError } from "./errors.ts";
@@ -294,7 +295,7 @@ if (parentPort !== null) {
   try {
     new Writer(parentPort, workerData as WriterSettings);
   } catch (error) {
-    parentPort.postMessage({ kind: "refused", message: error instanceof Error ? error.message : String(error) } satisfies FromWriter);
+    parentPort.postMessage({ kind: "refused", message: messageOf(error) } satisfies FromWriter);
     parentPort.close();
   }
 }
