@@ -26,6 +26,7 @@ import { isHostname } from "./mail/domain.ts";
 import type { QueueStore } from "./queue/store.ts";
 import { openSqliteStore } from "./store/sqlite/open.ts";
 import { type FromElsewhere, startSubmission, type Submission } from "./submission/listener.ts";
+import { errorOf, messageOf } from "./thrown.ts";
 
 export interface RelayIo {
   readonly version: string;
@@ -138,7 +139,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
           emit({ kind: "notice", level: "warn", text: `${path} has changed, which takes effect at the next start only` });
         return { ok: true, changed, needsRestart: comparison.needsRestart };
       } catch (error) {
-        const errors = [error instanceof Error ? error.message : String(error)];
+        const errors = [messageOf(error)];
         emit({ kind: "reload-refused", errors });
         return { ok: false, errors };
       }
@@ -200,20 +201,22 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
 
 /** The configured listeners, and which of them are open. */
 function listenerStatus(settings: Settings, open: Submission["listeners"]): ListenerStatus[] {
-  return settings.submission.listeners
-    // Those that wait for a certificate are not opened, and no fault.
-    .filter(({ tls }) => settings.submission.certificateFile !== undefined || (tls !== "implicit" && tls !== "require"))
-    .map(({ name, address, port, tls, login }) => {
-      const found = open.find((listener) => listener.name === name);
-      return {
-        name,
-        address: found?.address ?? address,
-        port: found?.port ?? port,
-        tls: found?.tls ?? tls,
-        login,
-        open: found !== undefined,
-      };
-    });
+  return (
+    settings.submission.listeners
+      // Those that wait for a certificate are not opened, and no fault.
+      .filter(({ tls }) => settings.submission.certificateFile !== undefined || (tls !== "implicit" && tls !== "require"))
+      .map(({ name, address, port, tls, login }) => {
+        const found = open.find((listener) => listener.name === name);
+        return {
+          name,
+          address: found?.address ?? address,
+          port: found?.port ?? port,
+          tls: found?.tls ?? tls,
+          login,
+          open: found !== undefined,
+        };
+      })
+  );
 }
 
 function makeRules(settings: Settings): DeliveryRules {
@@ -283,9 +286,7 @@ function keepHouse(store: QueueStore, settings: () => Settings, clock: Clock, em
   return repeat(clock, HOUSEKEEPING, () => {
     store.admin
       .forgetFinished(clock.now() - settings().data.keepFinished)
-      .catch((error: unknown) =>
-        emit({ kind: "fault", where: "housekeeping", error: error instanceof Error ? error : new Error(String(error)) }),
-      );
+      .catch((error: unknown) => emit({ kind: "fault", where: "housekeeping", error: errorOf(error) }));
   });
 }
 

@@ -9,6 +9,7 @@ import type { EntrySummary, MessageStory, QueueAdmin, QueueFilter, QueueStore, S
 import type { DestinationSummary, QueueTotals } from "../queue/store.ts";
 import type { QueueId } from "../queue/entry.ts";
 import type { AttemptRecord, ProblemType } from "../queue/settlement.ts";
+import { messageOf } from "../thrown.ts";
 import { type Advice, advise } from "./advice.ts";
 
 export interface ListenerStatus {
@@ -197,7 +198,7 @@ const handlers: Handlers = {
     } catch (error) {
       return {
         healthy: false,
-        text: `the database cannot be written: ${error instanceof Error ? error.message : String(error)}`,
+        text: `the database cannot be written: ${messageOf(error)}`,
         ...(trouble !== undefined && { trouble }),
       };
     }

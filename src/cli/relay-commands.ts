@@ -1,5 +1,6 @@
 /** `postern serve|reload|healthcheck|version`: the relay as a whole. */
 import type { Command } from "commander";
+import { messageOf } from "../thrown.ts";
 import { EXIT, print } from "./io.ts";
 import type { Shared } from "./shared.ts";
 import { describeTime, renderJson, shown } from "./words.ts";
@@ -56,7 +57,7 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
         try {
           health = await askHealth(shared);
         } catch (error) {
-          health = { healthy: false, text: error instanceof Error ? error.message : String(error) };
+          health = { healthy: false, text: messageOf(error) };
         }
         if (shared.json()) await print(io.stdout, renderJson(health));
         else await print(health.healthy ? io.stdout : io.stderr, `${shown(health.text)}\n`);
