@@ -277,11 +277,32 @@ describe("the message", () => {
       "Renew the certificate of that server.",
       "kept trying from 2026-09-01 08:14 UTC",
       "0KF3V7Q2M9",
-      "MAILER-DAEMON@relay.test",
+      "Questions go to the administrator of this relay;",
+      "subject hello",
       "certificate-expired (4.7.5)",
     ])
       expect(text.replace(/\s+/g, " ")).toContain(words);
     for (const line of text.split("\r\n")) expect(line.length).toBeLessThanOrEqual(78);
+  });
+  for (const [field, shown] of [
+    ["Subject: Invoice 17\r\n of May", "subject       Invoice 17 of May"],
+    ["Subject: =?utf-8?Q?gr=C3=BC=C3=9Fe?=", undefined],
+    ["Subject: gr\u00fc\u00dfe", undefined],
+    ["X: 1\r\n\r\nSubject: in the text", undefined],
+    [`Subject: ${"long ".repeat(50)}`, `subject       ${"long ".repeat(11)}long…`],
+  ] as const)
+    test(`the message is named by its Subject where that can be read: ${field.slice(0, 30)}`, async () => {
+      const { text } = read(await notice({ body: Buffer.from(`${field}\r\n\r\ntext\r\n`) }));
+      if (shown === undefined) expect(text).not.toContain("subject ");
+      else expect(text).toContain(shown);
+    });
+  test("says that nobody refused where nobody did", async () => {
+    const unreachable = {
+      kind: "expired",
+      problem: problem("connect-failed", "receiver", "connection refused", { host: "mx1.dest.test" }),
+    } as const;
+    const { text } = read(await notice({ recipients: [{ outcome: unreachable }] }));
+    expect(text).toContain("Who refused:\r\n    Nobody: no connection came about.\r\n");
   });
   test("shows the server's words as the server's", async () => {
     const { text } = read(await notice({}));
