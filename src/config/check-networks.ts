@@ -4,6 +4,7 @@ import ipaddr from "ipaddr.js";
 import { type CheckFacts, error, type Finding, note } from "./finding.ts";
 import type { Path } from "./keys.ts";
 import { quote } from "./redact.ts";
+import { parseServerAddress } from "./server-address.ts";
 import type { ListenerSettings, Settings } from "./settings.ts";
 
 /** Undefined for a network; a network's own address is asked for, since host bits there are usually a slip. */
@@ -52,7 +53,7 @@ export function checkNetworks({ submission, delivery, resolver }: Settings, fact
     findings.push(error("with IPv4 and IPv6 both off no host can be reached", ["delivery", "ipv4"], ["delivery", "ipv6"]));
   if (resolver.servers.length === 0) findings.push(error("needs at least one server, or system", ["resolver", "servers"]));
   for (const [index, server] of resolver.servers.entries()) {
-    if (server !== "system" && !isServer(server))
+    if (server !== "system" && !parseServerAddress(server).ok)
       findings.push(error(`not an address of a DNS server: ${quote(server)}`, ["resolver", "servers", index]));
   }
   const reachable = submission.listeners.filter(
@@ -74,13 +75,6 @@ export function checkNetworks({ submission, delivery, resolver }: Settings, fact
     );
   }
   return findings;
-}
-
-function isServer(text: string): boolean {
-  if (isIP(text) !== 0) return true;
-  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text);
-  const port = Number(match?.[3] ?? 53);
-  return match !== null && port >= 1 && port <= 65_535 && (match[1] === undefined ? isIPv4(match[2] ?? "") : isIPv6(match[1]));
 }
 
 export function checkListeners({ submission: { listeners, certificateFile } }: Settings): Finding[] {

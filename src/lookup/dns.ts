@@ -8,6 +8,7 @@
  */
 import { randomInt } from "node:crypto";
 import type { Clock } from "../clock.ts";
+import { describeServer, type ServerAddress } from "../config/server-address.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { DnsLookup, Finding, HostAddress, LookupFailure, MxRecord, SecurityStatus } from "../policy/facts.ts";
 import { combineAddresses, withFamily } from "./addresses.ts";
@@ -16,7 +17,6 @@ import { type ExchangeIo, type ExchangeResult, exchange, type Question } from ".
 import { createFindingCache, type Fresh } from "./finding-cache.ts";
 import { encodeName } from "./names.ts";
 import { extendedErrorName, rcodeName } from "./rcodes.ts";
-import { describeServer, type ServerAddress } from "./resolver-settings.ts";
 import { createTurnstile } from "./turnstile.ts";
 import { type RecordData, type RecordType, typeNumber } from "./rdata.ts";
 import type { DnsResponse } from "./wire.ts";

@@ -7,10 +7,10 @@
 import { createSocket } from "node:dgram";
 import { connect, isIPv6 } from "node:net";
 import type { Clock } from "../clock.ts";
+import { describeServer, type ServerAddress } from "../config/server-address.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { LookupFailure } from "../policy/facts.ts";
 import { codeOf } from "../thrown.ts";
-import { describeServer, type ServerAddress } from "./resolver-settings.ts";
 import type { RecordType } from "./rdata.ts";
 import { answersQuery, type DnsResponse, decodeResponse, encodeQuery, isTruncated } from "./wire.ts";
 

@@ -7,7 +7,7 @@
  */
 import ipaddr from "ipaddr.js";
 import { isIP } from "node:net";
-import { bad, good, type Parsed } from "../mail/parsed.ts";
+import { parseNetwork } from "../mail/network.ts";
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6;
 type Block = readonly [address: Address, prefix: number];
@@ -96,11 +96,7 @@ export type AddressGuard = (address: string) => string | undefined;
 
 /** The guard with the networks that the operator allows nevertheless (`127.0.0.0/8`, `fd00::/8`, `10.1.2.3`). */
 export function createAddressGuard(allowed: readonly string[]): AddressGuard {
-  const blocks = allowed.map((text) => {
-    const parsed = parseNetwork(text);
-    if (!parsed.ok) throw new Error(parsed.error);
-    return parsed.value;
-  });
+  const blocks = allowed.map(block);
   const isAllowed = (address: Address): boolean => blocks.some((allowedBlock) => within(address, allowedBlock));
 
   return (address) => {
@@ -116,18 +112,6 @@ export function createAddressGuard(allowed: readonly string[]): AddressGuard {
     if (isAllowed(parsed)) return undefined;
     return !within(parsed, COMPATIBLE) && isAllowed(inner) ? undefined : name;
   };
-}
-
-/** A network as the settings write it; a single address is a network of its own. */
-export function parseNetwork(text: string): Parsed<Block> {
-  const [, address = "", prefix] = /^([^/]+?)(?:\/(\d{1,3}))?$/.exec(text.trim()) ?? [];
-  const parsed = parseAddress(address);
-  if (parsed !== undefined) {
-    const bits = parsed instanceof ipaddr.IPv4 ? 32 : 128;
-    const length = prefix === undefined ? bits : Number(prefix);
-    if (length <= bits) return good([parsed, length]);
-  }
-  return bad(`not a network: ${JSON.stringify(text.slice(0, 100))}; expected 10.0.0.0/8, fd00::/8 or an address`);
 }
 
 /** Strict, unlike ipaddr.js, to which `127.1` and `0177.0.0.1` are addresses too. A zone says nothing about the address. */
@@ -157,9 +141,11 @@ function findName(address: Address, blocks: readonly (readonly [Block, string])[
 }
 
 function block(text: string): Block {
-  const parsed = parseNetwork(text);
-  if (!parsed.ok) throw new Error(parsed.error);
-  return parsed.value;
+  const network = parseNetwork(text);
+  if (!network.ok) throw new Error(network.error);
+  const address = parseAddress(network.value.address);
+  if (address === undefined) throw new Error(`not an address: ${text}`);
+  return [address, network.value.prefix];
 }
 
 function named(table: readonly (readonly [network: string, name: string])[]): readonly (readonly [Block, string])[] {

@@ -6,6 +6,7 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 import type { NetworkInterfaceInfo } from "node:os";
 import ipaddr from "ipaddr.js";
+import { parseNetwork } from "../mail/network.ts";
 import { bad, good, type Parsed } from "../mail/parsed.ts";
 
 export type InterfaceTable = NodeJS.Dict<NetworkInterfaceInfo[]>;
@@ -65,7 +66,7 @@ export function parseNetworks(entries: readonly string[], surroundings: Surround
       }
       continue;
     }
-    const network = parseNetwork(entry);
+    const network = parseSubnet(entry);
     if (!network.ok) return network;
     add(listed, network.value.network, network.value.prefix);
     if (!isLoopback(network.value)) onlyLoopback = false;
@@ -85,14 +86,14 @@ interface Subnet {
   readonly prefix: number;
 }
 
-function parseNetwork(text: string): Parsed<Subnet> {
-  const match = /^\[?([0-9a-fA-F.:]+)\]?(?:\/(\d{1,3}))?$/.exec(text);
-  const address = plainAddress(match?.[1]);
-  const width = isIPv4(address) ? 32 : isIPv6(address) ? 128 : 0;
-  const prefix = match?.[2] === undefined ? width : Number(match[2]);
-  if (width === 0 || prefix > width)
-    return bad(`not a network: ${JSON.stringify(text)} (expected auto, an address, or a network like 10.0.0.0/8)`);
-  return good({ network: address, prefix });
+/** The network in the terms of `plainAddress`: what is IPv4-mapped is the IPv4 network inside (RFC 4291 §2.5.5.2). */
+function parseSubnet(text: string): Parsed<Subnet> {
+  const parsed = parseNetwork(text);
+  if (!parsed.ok) return parsed;
+  const { address, prefix } = parsed.value;
+  const network = plainAddress(address);
+  const cut = isIPv6(address) && isIPv4(network) ? 96 : 0;
+  return prefix < cut ? bad(`not a network: ${text} mixes IPv4-mapped addresses with others`) : good({ network, prefix: prefix - cut });
 }
 
 function isLoopback({ network, prefix }: Subnet): boolean {

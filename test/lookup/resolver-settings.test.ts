@@ -2,13 +2,8 @@ import { mkdtempSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
-import {
-  createServerList,
-  describeServer,
-  parseResolvConf,
-  parseServerAddress,
-  type ServerList,
-} from "../../src/lookup/resolver-settings.ts";
+import { describeServer, parseServerAddress } from "../../src/config/server-address.ts";
+import { createServerList, parseResolvConf, type ServerList } from "../../src/lookup/resolver-settings.ts";
 import { MovedClock } from "../support/moved-clock.ts";
 
 describe("a resolver's address", () => {

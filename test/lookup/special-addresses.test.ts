@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { createAddressGuard, isSpecialUse, parseNetwork } from "../../src/lookup/special-addresses.ts";
+import { createAddressGuard, isSpecialUse } from "../../src/lookup/special-addresses.ts";
 
 const cases: [address: string, block: string | undefined][] = [
   ["0.0.0.0", "this network"],
@@ -131,7 +131,6 @@ describe("the operator's exceptions", () => {
 
   test("that are no networks are said to be none", () => {
     for (const text of ["10.0.0.0/33", "fd00::/129", "10.0.0/8", "localhost", "", "10.0.0.0/", "10.0.0.0/8/8"]) {
-      expect(parseNetwork(text).ok, text).toBe(false);
       expect(() => createAddressGuard([text]), text).toThrow("not a network");
     }
   });

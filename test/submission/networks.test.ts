@@ -92,10 +92,13 @@ test.each([
   ["2001:db8::/32", "2001:db8:1::1", true],
   ["2001:DB8::/32", "2001:db9::1", false],
   ["::ffff:10.1.2.3", "10.1.2.3", true],
+  ["::ffff:10.0.0.0/104", "10.1.2.3", true],
+  ["::ffff:10.0.0.0/104", "11.0.0.1", false],
 ])("%s contains %s: %s", (entry, address, contains) => expect(networks([entry]).contains(address)).toBe(contains));
 
-test.each([["10.0.0.0/33"], ["fd00::/129"], ["example.test"], ["10.0.0"], ["10.0.0.0/"], [""]])("%j is no network", (entry) =>
-  expect(parseNetworks([entry], host).ok).toBe(false),
+test.each([["10.0.0.0/33"], ["fd00::/129"], ["example.test"], ["10.0.0"], ["10.0.0.0/"], ["::ffff:10.0.0.0/24"], [""]])(
+  "%j is no network",
+  (entry) => expect(parseNetworks([entry], host).ok).toBe(false),
 );
 
 test.each([
