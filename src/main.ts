@@ -49,6 +49,7 @@ export async function runRelay(options: ServeOptions): Promise<number> {
       clock: systemClock,
       random: Math.random,
       emit,
+      died: crash,
       reread: options.reread,
     });
   } catch (error) {

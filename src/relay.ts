@@ -33,6 +33,8 @@ export interface RelayIo {
   readonly clock: Clock;
   readonly random: () => number;
   readonly emit: EmitEvent;
+  /** Something is gone that only a restart brings back. */
+  died(error: Error): void;
   /** Reads the configuration again, for `reload`. */
   reread(): Promise<
     | { readonly ok: true; readonly settings: Settings; readonly notes: readonly string[] }
@@ -64,6 +66,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
     folder: dataFolder,
     clock,
     emit,
+    died: (error) => io.died(error),
     minimumFree: settings.data.minimumFree,
     settlementReserve: settings.data.settlementReserve,
   });

@@ -198,3 +198,21 @@ test("other listeners wait for the next start: the command says so, and the rela
   expect(health.stdout + health.stderr).toContain("ok: listening on smtp");
   expect(health.status).toBe(0);
 });
+
+test.each(["postern-writer", "postern-reader"])(
+  "without its thread %s the relay ends with a fault, for a restart brings it back",
+  async (thread) => {
+    await using folder = await makeTempFolder("thread");
+    const provoke = join(folder.path, "provoke.mjs");
+    await writeFile(
+      provoke,
+      `import { isMainThread, workerData } from "node:worker_threads";
+     if (!isMainThread && (workerData.file === undefined) === ${thread === "postern-writer"}) setTimeout(() => { throw new Error("provoked"); }, 1500);`,
+    );
+    await using relay = await startRelay({ configuration: {}, environment: { NODE_OPTIONS: `--import=${provoke}` } });
+    expect(await relay.ended()).toBe(70);
+    expect(relay.events.filter((event) => event.event === "fault").map((event) => event["error"])).toEqual(
+      expect.arrayContaining([expect.stringContaining("provoked")]),
+    );
+  },
+);

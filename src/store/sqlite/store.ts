@@ -30,6 +30,8 @@ export interface SqliteOptions {
   readonly minimumFree: number;
   /** With fewer, nothing is delivered either. */
   readonly settlementReserve: number;
+  /** One of the store's threads is gone: nothing works any more, and nothing but a restart helps. */
+  readonly died?: (error: Error) => void;
   /** Chance, for queue ids. */
   readonly random?: () => number;
   /** Free octets of the file system, instead of asking it. */
@@ -91,12 +93,14 @@ export class SqliteStore implements QueueStore {
         died: (error) => {
           later.room?.died(error);
           emit({ kind: "fault", where: "store writer", error });
+          options.died?.(error);
         },
       },
     );
     const reader = new ReaderLink(opened.file, (error) => {
       later.room?.died(error);
       emit({ kind: "fault", where: "store reader", error });
+      options.died?.(error);
     });
     const room = new Room({
       folder,
