@@ -5,6 +5,7 @@ import { systemClock } from "../clock.ts";
 import { formatConfigError } from "../config/origin.ts";
 import type { EmitEvent } from "../events.ts";
 import type { ServeOptions } from "../main.ts";
+import { DATABASE_NAME } from "../store/sqlite/folder.ts";
 import { describeConfigErrors, readConfiguration, registerConfigCommand } from "./config-command.ts";
 import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
 import { openLog } from "./log.ts";
@@ -12,8 +13,6 @@ import type { GlobalOptions, Rooms } from "./shared.ts";
 import { renderStart } from "./start-text.ts";
 import { readVersion } from "./version.ts";
 
-/** The database's file in the data folder; its presence says whether a relay has ever run there. */
-const DATABASE = "postern.db";
 /** An answer of the running relay that takes longer is none. */
 const ANSWER_TIMEOUT = 30_000;
 
@@ -26,7 +25,8 @@ export const rooms: Rooms = {
 
   async openStore(settings, mayCreate) {
     const folder = resolve(settings.data.folder);
-    if (!mayCreate && !existsSync(join(folder, DATABASE))) return undefined;
+    // The database's presence says whether a relay has ever run there.
+    if (!mayCreate && !existsSync(join(folder, DATABASE_NAME))) return undefined;
     const { openSqliteStore } = await import("../store/sqlite/open.ts");
     // A fault of the store reaches whoever asked as a rejected promise; there is no log here.
     const emit: EmitEvent = () => {};

@@ -96,8 +96,8 @@ class Opening {
       const refused = await this.#logIn(wire, extensions, outcome, target.login);
       if (refused !== undefined) return refused;
     }
-    const { timeouts, clock } = this.#tools;
-    const peer = { wire, extensions, host: target.host, loggedIn: target.login !== undefined, timeouts, clock, transactionOpen: false };
+    const { timeouts } = this.#tools;
+    const peer = { wire, extensions, host: target.host, loggedIn: target.login !== undefined, timeouts, transactionOpen: false };
     return { kind: "open", session: new SmtpSession(target, outcome, peer) };
   }
 

@@ -74,8 +74,6 @@ export interface TransactionReport {
   readonly step: SessionStep;
   /** The text was sent in full and no reply was read: the host may have the message (RFC 5321 §4.5.3.2.6). */
   readonly mayHoldMessage: boolean;
-  /** Milliseconds from MAIL to the last reply. */
-  readonly elapsed: number;
 }
 
 /** An open connection between transactions. Serves one at a time. */

@@ -3,7 +3,6 @@
  * body. Out: what was decided for each recipient. What replies mean is delivery/verdicts.ts, what is said is
  * delivery/commands.ts; trying another host is delivery/attempt.ts.
  */
-import type { Clock } from "../clock.ts";
 import type { DeliverySettings } from "../config/settings.ts";
 import type { Reply } from "../mail/reply.ts";
 import { asksForSmtpUtf8, type MailOptions, mailCommand, rcptCommand } from "./commands.ts";
@@ -32,7 +31,6 @@ export interface Peer {
   readonly host: string;
   readonly loggedIn: boolean;
   readonly timeouts: DeliverySettings["timeouts"];
-  readonly clock: Clock;
   /** A transaction was begun and not ended: RSET comes before the next MAIL (RFC 5321 §4.1.4). */
   transactionOpen: boolean;
 }
@@ -45,10 +43,9 @@ const DATA = "DATA\r\n";
 const LONE_DOT = ".\r\n";
 
 export async function runTransaction(transaction: Transaction, peer: Peer): Promise<TransactionReport> {
-  const began = peer.clock.monotonic();
   const conversation = new Conversation(transaction, peer);
   await conversation.run();
-  return conversation.report(peer.clock.monotonic() - began);
+  return conversation.report();
 }
 
 class Conversation {
@@ -66,12 +63,12 @@ class Conversation {
     this.#reports = findUnfit(transaction, peer.extensions, peer.host);
   }
 
-  report(elapsed: number): TransactionReport {
+  report(): TransactionReport {
     const recipients = this.#reports.map((report, place) => {
       if (report === undefined) throw new Error(`nothing was decided for <${this.#transaction.recipients[place]?.address}>`);
       return report;
     });
-    return { recipients, step: this.#step, mayHoldMessage: this.#mayHold, elapsed };
+    return { recipients, step: this.#step, mayHoldMessage: this.#mayHold };
   }
 
   async run(): Promise<void> {

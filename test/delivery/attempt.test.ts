@@ -157,7 +157,7 @@ function scripted(target: SessionTarget, says: readonly Said[], reused: boolean,
         if (report === undefined) throw new Error(`nothing is said to ${local}`);
         return report;
       });
-      return { recipients, step: said.step ?? "done", mayHoldMessage: said.mayHold === true, elapsed: 11 };
+      return { recipients, step: said.step ?? "done", mayHoldMessage: said.mayHold === true };
     },
     async quit() {},
     destroy() {},

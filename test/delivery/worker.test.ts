@@ -142,7 +142,7 @@ class World {
           taken.push(`${transaction.sender} → ${recipient.address}`);
           recipients.push((await script.take?.(transaction)) ?? DELIVERED);
         }
-        return { recipients, step: "done", mayHoldMessage: false, elapsed: 1 };
+        return { recipients, step: "done", mayHoldMessage: false };
       },
       quit: async () => {},
       destroy: () => {},

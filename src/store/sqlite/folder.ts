@@ -5,6 +5,9 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, re
 import path from "node:path";
 import { messageOf } from "../../thrown.ts";
 
+/** The database's file in the data folder. */
+export const DATABASE_NAME = "postern.db";
+
 // Superblock magics (statfs(2)). Locks and shared memory of these do not hold what SQLite's WAL mode asks of them.
 const NETWORK_MAGIC = new Map<number, string>([
   [0x6969, "NFS"],
@@ -60,7 +63,7 @@ export function prepareFolder(folder: string): {
       `the data folder ${folder} is on a network file system (${network}), where a power cut or a second client can damage the queue; use a local disk or a block volume`,
     );
   return {
-    database: path.join(real, "postern.db"),
+    database: path.join(real, DATABASE_NAME),
     lock: path.join(real, "postern.lock"),
     owner: path.join(real, "postern.pid"),
     reserve: path.join(real, "postern.reserve"),
