@@ -8,7 +8,7 @@ import { list, NOW, story, summary } from "./story.ts";
 
 const NEXT = Date.parse("2026-09-02T11:04:40Z");
 
-export const accepted: PosternEvent = {
+export const accepted: PosternEvent & { kind: "message-accepted" } = {
   kind: "message-accepted",
   id: "0KF3V7Q2M9",
   listener: "smtp",

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { anonymise, jsonFields, levelOf, maskAddress, maskText, openLog, plainLine } from "../../src/cli/log.ts";
 import type { PosternEvent } from "../../src/events.ts";
+import { accepted } from "./examples.ts";
 
 const NEXT = Date.parse("2026-09-02T10:31:40Z");
 const deferred: PosternEvent = {
@@ -34,17 +35,6 @@ const sent: PosternEvent = {
   tls: "authenticated TLSv1.3 TLS_AES_256_GCM_SHA384",
   attempt: 1,
 };
-const accepted: PosternEvent = {
-  kind: "message-accepted",
-  id: "0KF3V7Q2M9",
-  listener: "smtp",
-  client: "172.20.0.4",
-  sender: "app@example.com",
-  recipients: 1,
-  size: 14_310,
-  messageId: "<a1@example.com>",
-};
-
 const lines: [string, PosternEvent, string][] = [
   [
     "deferred",

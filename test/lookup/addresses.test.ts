@@ -1,10 +1,11 @@
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { combineAddresses } from "../../src/lookup/addresses.ts";
-import { createDnsLookup, type DnsClient, type DnsLookupOptions } from "../../src/lookup/dns.ts";
+import type { DnsClient, DnsLookupOptions } from "../../src/lookup/dns.ts";
 import type { Domain } from "../../src/mail/domain.ts";
 import type { Finding, HostAddress } from "../../src/policy/facts.ts";
-import { type DnsServer, startDnsServer, type Zone } from "../support/dns-server.ts";
+import type { DnsServer, Zone } from "../support/dns-server.ts";
 import { MovedClock } from "../support/moved-clock.ts";
+import { world as openWorld } from "./world.ts";
 
 const answer = (...records: string[]): Finding<string> => ({
   kind: "answer",
@@ -46,27 +47,12 @@ describe("the two families together", () => {
   });
 });
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const thing of open.splice(0).toReversed()) await thing.close();
-});
-
 async function world(
   zone: Zone,
   options: Partial<DnsLookupOptions> = {},
 ): Promise<{ dns: DnsClient; server: DnsServer; clock: MovedClock; find: (name: string) => Promise<Finding<HostAddress>> }> {
-  const server = await startDnsServer(zone);
   const clock = new MovedClock();
-  const dns = createDnsLookup({
-    servers: [server],
-    timeout: 5_000,
-    attempts: 1,
-    cacheEntries: 1_000,
-    longestTtl: 86_400_000,
-    clock,
-    ...options,
-  });
-  open.push(server, dns);
+  const { dns, server } = await openWorld(zone, { attempts: 1, clock, ...options });
   return { dns, server, clock, find: (name) => dns.findAddresses(name as Domain) };
 }
 

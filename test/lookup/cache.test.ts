@@ -1,30 +1,16 @@
-import { afterEach, describe, expect, test, vi } from "vitest";
-import { createDnsLookup, type DnsClient, type DnsLookupOptions } from "../../src/lookup/dns.ts";
+import { describe, expect, test, vi } from "vitest";
+import type { DnsClient, DnsLookupOptions } from "../../src/lookup/dns.ts";
 import type { Domain } from "../../src/mail/domain.ts";
-import { type DnsServer, startDnsServer, type Zone } from "../support/dns-server.ts";
+import type { DnsServer, Zone } from "../support/dns-server.ts";
 import { MovedClock } from "../support/moved-clock.ts";
-
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const thing of open.splice(0).toReversed()) await thing.close();
-});
+import { world as openWorld } from "./world.ts";
 
 async function world(
   zone: Zone,
   options: Partial<DnsLookupOptions> = {},
 ): Promise<{ dns: DnsClient; server: DnsServer; clock: MovedClock; ask: (name: string) => Promise<string> }> {
-  const server = await startDnsServer(zone);
   const clock = new MovedClock();
-  const dns = createDnsLookup({
-    servers: [server],
-    timeout: 5_000,
-    attempts: 1,
-    cacheEntries: 1_000,
-    longestTtl: 86_400_000,
-    clock,
-    ...options,
-  });
-  open.push(server, dns);
+  const { dns, server } = await openWorld(zone, { attempts: 1, clock, ...options });
   const ask = async (name: string): Promise<string> => {
     const finding = await dns.findMx(name as Domain);
     return finding.kind === "answer" ? finding.records.map((record) => record.exchange).join(" ") : finding.kind;
