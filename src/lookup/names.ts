@@ -106,10 +106,3 @@ export function encodeName(name: string): Buffer | undefined {
   wire[lengthAt] = 0;
   return wire.subarray(0, lengthAt + 1);
 }
-
-/** The name that a question about an address is asked at (RFC 1035 §3.5, RFC 3596 §2.5); the address is valid. */
-export function reverseName(octets: readonly number[]): string {
-  if (octets.length === 4) return `${octets.toReversed().join(".")}.in-addr.arpa`;
-  const nibbles = octets.flatMap((octet) => [octet >> 4, octet & 15]).toReversed();
-  return `${nibbles.map((nibble) => nibble.toString(16)).join(".")}.ip6.arpa`;
-}

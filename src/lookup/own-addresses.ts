@@ -1,11 +1,8 @@
 /**
- * What this machine knows of itself: its addresses, for "the MX is ourselves" (RFC 5321 §5.1), whether it has IPv6 to
- * the world, and the name that DNS gives an address of its own, as the default for EHLO. Pure, but for the look-up.
+ * What this machine knows of itself: its addresses, for "the MX is ourselves" (RFC 5321 §5.1), and whether it has IPv6 to the
+ * world. Pure.
  */
 import type { NetworkInterfaceInfo } from "node:os";
-import type { Finding } from "../policy/facts.ts";
-import type { DnsClient } from "./dns.ts";
-import { reverseName } from "./names.ts";
 import { isSpecialUse, parseAddress } from "./special-addresses.ts";
 
 /** As `os.networkInterfaces()` gives them. */
@@ -34,12 +31,4 @@ export function hasGlobalIpv6(interfaces: Interfaces): boolean {
   return Object.values(interfaces).some((list) =>
     list?.some(({ address, family, internal }) => family === "IPv6" && !internal && isSpecialUse(address) === undefined),
   );
-}
-
-/** The names that DNS gives an address (RFC 1035 §3.5, RFC 3596 §2.5). They prove nothing until they lead back. */
-export async function findReverseName(dns: Pick<DnsClient, "ask">, address: string): Promise<Finding<string>> {
-  const parsed = parseAddress(address);
-  if (parsed === undefined)
-    return { kind: "failed", reason: "not-a-name", detail: `not an IP address: ${JSON.stringify(address.slice(0, 100))}` };
-  return dns.ask(reverseName(parsed.toByteArray()), "PTR");
 }

@@ -1,9 +1,6 @@
 import { networkInterfaces } from "node:os";
 import { describe, expect, test } from "vitest";
-import { systemClock } from "../../src/clock.ts";
-import { createDnsLookup } from "../../src/lookup/dns.ts";
-import { canonicalAddress, findReverseName, hasGlobalIpv6, type Interfaces, localAddresses } from "../../src/lookup/own-addresses.ts";
-import { startDnsServer } from "../support/dns-server.ts";
+import { canonicalAddress, hasGlobalIpv6, type Interfaces, localAddresses } from "../../src/lookup/own-addresses.ts";
 
 const loopback: Interfaces = {
   lo: [
@@ -43,21 +40,4 @@ describe("global IPv6", () => {
     ["Teredo", ipv6("2001::1"), false],
   ];
   for (const [what, interfaces, global] of cases) test(`${what}: ${global}`, () => expect(hasGlobalIpv6(interfaces)).toBe(global));
-});
-
-test("the name of an address is asked for in its reverse zone", async () => {
-  const server = await startDnsServer({
-    "1.2.0.192.in-addr.arpa": { PTR: ["Relay.Example.TEST"] },
-    [`1.${"0.".repeat(23)}8.b.d.0.1.0.0.2.ip6.arpa`]: { PTR: ["six.example.test"] },
-  });
-  const dns = createDnsLookup({ servers: [server], timeout: 5_000, attempts: 1, cacheEntries: 10, longestTtl: 1e6, clock: systemClock });
-  try {
-    expect(await findReverseName(dns, "192.0.2.1")).toMatchObject({ records: ["relay.example.test"] });
-    expect(await findReverseName(dns, "2001:db8::1")).toMatchObject({ records: ["six.example.test"] });
-    expect(await findReverseName(dns, "192.0.2.2")).toMatchObject({ kind: "no-such-name" });
-    expect(await findReverseName(dns, "relay.test")).toMatchObject({ kind: "failed", reason: "not-a-name" });
-  } finally {
-    dns.close();
-    await server.close();
-  }
 });
