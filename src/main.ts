@@ -36,12 +36,11 @@ export async function runRelay(options: ServeOptions): Promise<number> {
 
   for (const text of options.notes) emit({ kind: "notice", level: "info", text });
   // Without a handler the signal would end a process that is still starting.
-  let running: Relay | undefined;
   let reloadWanted = false;
-  process.on("SIGHUP", () => {
-    if (running === undefined) reloadWanted = true;
-    else void running.reload();
-  });
+  let reload = (): void => {
+    reloadWanted = true;
+  };
+  process.on("SIGHUP", () => reload());
   let relay: Relay;
   try {
     relay = await startRelay(options.settings, {
@@ -58,8 +57,8 @@ export async function runRelay(options: ServeOptions): Promise<number> {
     return 69;
   }
 
-  running = relay;
-  if (reloadWanted) void relay.reload();
+  reload = () => void relay.reload();
+  if (reloadWanted) reload();
 
   // Keeps the process alive while nothing but unreferenced timers is about.
   const alive = setInterval(() => {}, 1 << 30);
