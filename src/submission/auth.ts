@@ -14,7 +14,6 @@ export type AuthVerdict =
 export interface AuthContext {
   readonly desk: Desk;
   readonly peer: Peer;
-  readonly tls: boolean;
   /** acceptAnyFromNetworks holds for this client. */
   anyWillDo(): boolean;
   challenge(reply: string): void;
@@ -104,11 +103,10 @@ export class AuthDialogue {
   }
 
   #verify(name: string, password: string, done: () => void): void {
-    const { desk, tls, peer } = this.#context;
+    const { desk, peer } = this.#context;
     const anyWillDo = this.#context.anyWillDo();
     const started = desk.clock.monotonic();
-    // A real password is checked inside TLS only; what comes in clear under acceptAnyFromNetworks is no password to us.
-    if (anyWillDo && (!tls || desk.logins.find(name) === undefined)) return this.#context.verdict({ kind: "success" }, done);
+    if (anyWillDo && desk.logins.find(name) === undefined) return this.#context.verdict({ kind: "success" }, done);
     desk.logins.verify(name, password).then(
       (result) => {
         if (result.kind === "known") {

@@ -87,8 +87,9 @@ export class Client {
     return this.#desk.rules.settings.login.acceptAnyFromNetworks && this.trusted;
   }
 
+  /** Passwords are asked for inside TLS only, also those that nobody checks (RFC 4954 §4). */
   get canLogIn(): boolean {
-    return (this.hasTls && this.#desk.logins.hasUsers()) || this.anyLoginWillDo;
+    return this.hasTls && (this.#desk.logins.hasUsers() || this.anyLoginWillDo);
   }
 
   /** The reply to AUTH where none is possible (RFC 4954 §4). */

@@ -212,7 +212,6 @@ export class Session {
     return new AuthDialogue({
       desk: this.#desk,
       peer: this.#peer,
-      tls: this.#client.hasTls,
       anyWillDo: () => this.#client.anyLoginWillDo,
       challenge: (reply) => this.#wire.write(reply),
       verdict: (verdict, done) => this.#authVerdict(verdict, done),
