@@ -201,28 +201,123 @@ const delivery = z.strictObject({
   hostsPerAttempt: z.int().min(1).default(8).describe("MX hosts that are tried"),
 });
 
+const hostFloor = z.enum(["any", "proven", "dnssec"]);
+const published = z.enum(["enforce", "report", "off"]);
+
+const mtaSts = z.strictObject({
+  fetchTimeout: duration("1m").describe("A policy that is not there by then could not be fetched, RFC 8461 §3.3"),
+  policySize: size("64K").describe("A larger policy could not be fetched, RFC 8461 §3.3"),
+  retryAfter: duration("5m").describe("A failed fetch is not tried again sooner, unless the record changes, RFC 8461 §3.3"),
+  refreshEvery: duration("1d").describe("Policies in use are fetched again so often, whatever the record says, RFC 8461 §10.2"),
+  refreshUnused: duration("30d").describe("Policies that no mail has asked for so long are no longer refreshed"),
+  concurrentFetches: z.int().positive().default(20).describe("Policies fetched at once"),
+  roots: z.string().optional().describe("Who is trusted to certify policy hosts, as tls.roots; default: tls.roots"),
+});
+
 const tls = z.strictObject({
   floor: floor
     .default("authenticated")
     .describe(
       "What is asked of every host: authenticated, a certificate for its MX name; encrypted, any TLS; opportunistic, clear if it must be",
     ),
+  host: hostFloor
+    .default("any")
+    .describe(
+      "Is it the right host? any: the name that DNS gave; proven: listed by an MTA-STS policy or signed by DNSSEC; dnssec: signed, and with floor authenticated that is mandatory DANE, RFC 7672 §6",
+    ),
+  published: published
+    .default("enforce")
+    .describe(
+      "What domains publish (MTA-STS, DANE): enforce; report: deliver at the floor and show what would have failed; off: not looked at",
+    ),
   domains: z
-    .record(z.string(), z.strictObject({ floor: floor.describe("The floor of this domain") }))
+    .record(
+      z.string(),
+      z.strictObject({
+        floor: floor.optional().describe("The floor of this domain"),
+        host: hostFloor.optional().describe("The floor on its hosts"),
+        published: published.optional().describe("How far its published policy counts"),
+      }),
+    )
     .default({})
-    .describe("Floors of single domains; .example.com means subdomains, [192.0.2.1] mail to that address literal"),
+    .describe("The same for single domains; .example.com means subdomains, [192.0.2.1] mail to that address literal"),
   roots: z
     .string()
     .default("bundled")
     .describe("Who is trusted to certify: bundled (Mozilla's list in Node.js), system, or the path of a PEM file"),
+  daneWithUnsignedMx: z
+    .boolean()
+    .default(true)
+    .describe("TLSA records of signed hosts count also where the domain's MX records are not signed, RFC 7672 §2.2.1"),
+  daneDigests: z
+    .array(z.enum(["sha512", "sha256"]))
+    .min(1)
+    .default(["sha512", "sha256"])
+    .describe("Digests of TLSA records that count, strongest first, RFC 7671 §9"),
+  honourTlsOptional: z
+    .array(z.string())
+    .default([])
+    .describe(
+      "Whose header field TLS-Required: No goes below the floor too: user names, or networks like 10.0.0.0/8. Published policy it sets aside for anybody, RFC 8689 §3",
+    ),
+  mtaSts: mtaSts.prefault({}).describe("Fetching MTA-STS policies"),
+});
+
+const managedResolver = z.strictObject({
+  program: z.string().default("unbound").describe("The resolver that Postern starts"),
+  trustAnchorFile: z
+    .string()
+    .optional()
+    .describe("The root's keys (DS or DNSKEY records); default: those of Debian's package dns-root-data, copied and kept up to date"),
+  rootHints: z.string().optional().describe("Addresses of the root servers; default: those that the resolver knows"),
+  forwarders: z
+    .array(z.string())
+    .default([])
+    .describe(
+      "Resolvers it asks instead of the root servers, validating what they say; default: those of the system where the root servers cannot be reached",
+    ),
+  stubZones: z
+    .array(
+      z.strictObject({
+        zone: z.string().describe("The zone"),
+        servers: z.array(z.string()).min(1).describe("Its name servers, with @port if it is not 53"),
+      }),
+    )
+    .default([])
+    .describe("Zones with name servers of their own, for private nets"),
+  insecureZones: z.array(z.string()).default([]).describe("Zones below which nothing is validated, since they are private and unsigned"),
+  localNames: z.array(z.string()).default([]).describe("Special names (RFC 6761) that are asked for nevertheless: test., 10.in-addr.arpa."),
+});
+
+const selfTest = z.strictObject({
+  signed: z.string().default(".").describe("A signed name whose SOA must come with AD"),
+  broken: z
+    .array(z.string())
+    .default(["dnssec-failed.org", "sigfail.ippacket.stream", "rhybar.cz"])
+    .describe("Names with broken signatures: a resolver that answers one does not validate"),
+  every: duration("1h").describe("How often the resolvers are tested"),
 });
 
 const resolver = z.strictObject({
-  servers: z.array(z.string()).default(["system"]).describe("system: those of /etc/resolv.conf; or addresses, with :port if it is not 53"),
+  servers: z
+    .array(z.string())
+    .default(["managed"])
+    .describe(
+      "managed: a validating resolver (unbound) that Postern starts; system: those of /etc/resolv.conf; addresses, with :port if it is not 53; tls://name or tls://address#name for DNS over TLS",
+    ),
+  validating: z
+    .array(z.string())
+    .default([])
+    .describe(
+      "Addresses among them that validate DNSSEC and are reached by a way nobody else can write to; only their AD bit is believed, RFC 7672 §2.1.1",
+    ),
+  roots: z.string().optional().describe("Who is trusted to certify tls:// resolvers, as tls.roots; default: tls.roots"),
   timeout: duration("5s").describe("One try of one question"),
   attempts: z.int().positive().default(3).describe("Tries of one question, over all servers"),
   cacheEntries: z.int().positive().default(20_000).describe("Answers kept"),
   longestTtl: duration("1d").describe("No answer is kept longer"),
+  managed: managedResolver.prefault({}).describe("The resolver that Postern starts"),
+  selfTest: selfTest.prefault({}).describe("Whether the resolvers validate"),
 });
 
 const data = z.strictObject({

@@ -41,6 +41,23 @@ export interface CertificateEvidence {
   readonly key: string;
 }
 
+/** What the WebPKI says of a session (RFC 6125, RFC 8461 §4.2). */
+export type WebPkiVerdict =
+  | { readonly held: true; readonly referenceIdentifier: string }
+  | { readonly held: false; readonly failure: TlsFailure };
+
+/** What the host's usable TLSA records say of a session (RFC 7672 §3). */
+export type DaneVerdict =
+  | {
+      readonly held: true;
+      readonly baseDomain: string;
+      /** The record that matched, `3 1 1 9f2c…` with at most 64 hexadecimal digits. */
+      readonly record: string;
+      /** Usage 2 only: the name that the certificate carries. */
+      readonly referenceIdentifier?: string;
+    }
+  | { readonly held: false; readonly failure: TlsFailure };
+
 /** One TLS session as it was, verified in full even where nothing required it. */
 export interface TlsSession {
   /** `TLSv1.3`. */
@@ -51,12 +68,16 @@ export interface TlsSession {
   readonly serverName?: string;
   /** As the host sent it, leaf first, at most 10. Empty only if it sent none. */
   readonly chain: readonly CertificateEvidence[];
-  /** Absent when the chain leads to a trusted root, is in date and is for a reference identifier. */
-  readonly failure?: TlsFailure;
+  readonly webpki: WebPkiVerdict;
+  /** Absent where the host has no usable TLSA records, or DANE was not asked for. */
+  readonly dane?: DaneVerdict;
 }
 
-/** What the connection turned out to be, before anything of the envelope was said. */
+/**
+ * What the connection turned out to be, before anything of the envelope was said. `authenticated`: the peer was proven by
+ * WebPKI or by DANE; which of them, and whether that suffices, is for the requirement to say.
+ */
 export type TlsOutcome =
   | { readonly kind: "clear"; readonly because: TlsFailure }
   | { readonly kind: "encrypted"; readonly session: TlsSession; readonly because: TlsFailure }
-  | { readonly kind: "authenticated"; readonly session: TlsSession; readonly referenceIdentifier: string };
+  | { readonly kind: "authenticated"; readonly session: TlsSession };

@@ -1,21 +1,18 @@
 /**
- * What must be true of a connection before the envelope may be said, and who demands it. Published policy (MTA-STS,
- * DANE) raises these demands later; today the operator's floor is the first and only source.
+ * What must be true of a connection before the envelope may be said, and who demands it; and whether an outcome meets it.
+ * Which demands a host is under is policy/decision.ts; what the operator asks is policy/local-policy.ts.
  */
-import type { NextHop } from "../mail/domain.ts";
-import { canonicalPattern, findByDomain } from "../mail/domain-pattern.ts";
-import type { TlsOutcome } from "./outcome.ts";
+import type { Domain } from "../mail/domain.ts";
+import type { TlsaRecord } from "./facts.ts";
+import type { TlsFailure, TlsOutcome } from "./outcome.ts";
 
 /** The scale "is this the right peer on the wire?", lowest first. */
 const CHANNEL_LEVELS = ["clear", "encrypted", "authenticated"] as const;
 export type ChannelLevel = (typeof CHANNEL_LEVELS)[number];
 
-/** The operator's words for the lowest acceptable channel; `opportunistic` means `clear` will do. */
-export type TlsFloor = "authenticated" | "encrypted" | "opportunistic";
-
-/** Who raised a demand, for people: `tls.floor of this relay`, `tls.domains: example.org`, `relayhost`. */
+/** Who raised a demand, for people: `tls.floor of this relay`, `MTA-STS enforce of example.org`, `relayhost`. */
 export interface Because {
-  readonly source: "floor" | "domain-floor" | "route" | "mta-sts" | "dane" | "requiretls";
+  readonly source: "floor" | "domain-floor" | "route" | "mta-sts" | "dane" | "requiretls" | "host-floor";
   readonly text: string;
 }
 
@@ -23,71 +20,77 @@ export interface Because {
 export interface WebPkiRequirement {
   /** A-labels; any one of them suffices. */
   readonly referenceIdentifiers: readonly string[];
+  /** False: judged for the record only, unless `atLeast` asks for a proof and no other is there. */
+  readonly demanded: boolean;
   readonly because: Because;
 }
 
+/** A session that matches one of these records (RFC 7672 §3). */
+export interface DaneRequirement {
+  /** RFC 7672 §2.2.3; also the name that goes out as SNI (§8.1). */
+  readonly baseDomain: Domain;
+  /** The usable records that digest agility leaves (RFC 7671 §9); never empty. */
+  readonly records: readonly TlsaRecord[];
+  /** Names that a certificate below a usage 2 anchor may carry (RFC 7672 §3.2.2). */
+  readonly referenceIdentifiers: readonly string[];
+  /** False: judged for the record only. */
+  readonly demanded: boolean;
+  readonly because: Because;
+  /** The same for the same base domain and records: what one session proved holds for another message of the same key. */
+  readonly key: string;
+}
+
 export interface TlsRequirement {
-  /** The least the channel must be. Every part present must hold. */
+  /** The least the channel must be. Every part that is demanded must hold besides. */
   readonly atLeast: ChannelLevel;
   readonly because: Because;
   /** Names to verify against. Present whenever a name is known, so that every handshake is judged in full. */
   readonly webpki: WebPkiRequirement;
+  readonly dane?: DaneRequirement;
+  /** MAIL says REQUIRETLS (RFC 8689 §4.2.1). `mandatory`: the EHLO inside TLS must offer it, or the host is out. */
+  readonly requireTlsKeyword?: { readonly mandatory: boolean; readonly because: Because };
 }
 
-export function levelOfFloor(floor: TlsFloor): ChannelLevel {
-  return floor === "opportunistic" ? "clear" : floor;
-}
-
-/** True if what the channel is reaches what is demanded. */
-export function meetsRequirement(outcome: TlsOutcome, requirement: TlsRequirement): boolean {
-  return CHANNEL_LEVELS.indexOf(outcome.kind) >= CHANNEL_LEVELS.indexOf(requirement.atLeast);
-}
-
-/** What the operator asks of hosts that publish nothing: `tls.floor` and `tls.domains`. */
-export interface FloorSettings {
-  readonly floor: TlsFloor;
-  /** `example.org`, `.example.org` for its subdomains, or an address literal. */
-  readonly domains: Readonly<Record<string, { readonly floor: TlsFloor }>>;
-}
-
-export interface FloorDemand {
-  readonly floor: TlsFloor;
+/** A demand that an outcome does not meet, and who made it. */
+export interface Unmet {
+  readonly failure: TlsFailure;
   readonly because: Because;
 }
 
-const OF_RELAY = "tls.floor of this relay";
-
-// Compiled once for each configuration: floors are asked for with every attempt, and change only with a reload.
-const compiledFloors = new WeakMap<FloorSettings["domains"], ReadonlyMap<string, FloorDemand>>();
-
-/** The floor for mail to this next hop: its own, else that of the nearest `.parent`, else the relay's. */
-export function findFloor(nextHop: NextHop, settings: FloorSettings): FloorDemand {
-  const floors = floorsOf(settings.domains);
-  const found = floors.size === 0 ? undefined : findByDomain(nextHop, floors);
-  return found ?? { floor: settings.floor, because: { source: "floor", text: OF_RELAY } };
+/** True if the first level is as high as the second, or higher. */
+export function isAtLeast(level: ChannelLevel, least: ChannelLevel): boolean {
+  return CHANNEL_LEVELS.indexOf(level) >= CHANNEL_LEVELS.indexOf(least);
 }
 
-function floorsOf(domains: FloorSettings["domains"]): ReadonlyMap<string, FloorDemand> {
-  let floors = compiledFloors.get(domains);
-  if (floors === undefined) {
-    floors = new Map(
-      Object.entries(domains).map(([pattern, { floor }]) => [
-        canonicalPattern(pattern),
-        { floor, because: { source: "domain-floor", text: `tls.domains: ${pattern}` } },
-      ]),
-    );
-    compiledFloors.set(domains, floors);
+/**
+ * The first demand that the outcome does not meet; undefined if it may carry the message. All demands must hold: a passing
+ * MTA-STS check never rescues a failing DANE check (RFC 8461 §2), nor the other way round (§5 knows no exception).
+ */
+export function findUnmet(outcome: TlsOutcome, requirement: TlsRequirement): Unmet | undefined {
+  const { atLeast, because, dane, webpki } = requirement;
+  if (outcome.kind === "clear") {
+    if (dane?.demanded === true) return { failure: outcome.because, because: dane.because };
+    if (webpki.demanded) return { failure: outcome.because, because: webpki.because };
+    return atLeast === "clear" ? undefined : { failure: outcome.because, because };
   }
-  return floors;
+  const { session } = outcome;
+  if (dane?.demanded === true && session.dane?.held !== true) {
+    return { failure: session.dane?.failure ?? notJudged(dane), because: dane.because };
+  }
+  if (webpki.demanded && !session.webpki.held) return { failure: session.webpki.failure, because: webpki.because };
+  if (outcome.kind === "authenticated") return undefined;
+  // Here a proof may hold on its own, over a suite that does not count: the outcome says so.
+  if (dane?.demanded === true) return { failure: outcome.because, because: dane.because };
+  if (webpki.demanded) return { failure: outcome.because, because: webpki.because };
+  return isAtLeast("encrypted", atLeast) ? undefined : { failure: outcome.because, because };
 }
 
-/** The demand on one host. Without a floor that asks for proof its certificate is verified all the same, for the record. */
-export function requirementFor(demand: FloorDemand, referenceIdentifiers: readonly string[]): TlsRequirement {
-  const { because } = demand;
-  return { atLeast: levelOfFloor(demand.floor), because, webpki: { referenceIdentifiers, because } };
+/** True if what the channel is reaches everything that is demanded. */
+export function meetsRequirement(outcome: TlsOutcome, requirement: TlsRequirement): boolean {
+  return findUnmet(outcome, requirement) === undefined;
 }
 
-/** `authenticated (tls.floor of this relay)`: the demand in the operator's own words. */
-export function describeDemand(demand: FloorDemand): string {
-  return `${demand.floor} (${demand.because.text})`;
+/** A session that was opened before these records were known has shown nothing about them. */
+function notJudged({ baseDomain }: DaneRequirement): TlsFailure {
+  return { type: "validation-failure", detail: `the session was not compared with the TLSA records of ${baseDomain}`, whoActs: "you" };
 }

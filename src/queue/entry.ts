@@ -40,6 +40,8 @@ export interface NewMessage {
   readonly returnContent?: "full" | "headers";
   readonly envelopeId?: string;
   readonly needs: ContentNeeds;
+  /** RFC 8689: `required` by the MAIL parameter REQUIRETLS (§2), `optional` by the header field TLS-Required: No (§3). */
+  readonly tlsTag?: "required" | "optional";
   /** Message-ID field, clean, for `queue why` and the log. */
   readonly messageId?: string;
   readonly receivedAt: number;

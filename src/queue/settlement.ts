@@ -3,6 +3,7 @@
  * when, which notices are due. Made by delivery/settle.ts; obeyed by store/.
  */
 import type { Reply } from "../mail/reply.ts";
+import type { HostEvidence, NextHopEvidence } from "../policy/evidence.ts";
 import type { TlsFailure, TlsOutcome, WhoActs } from "../policy/outcome.ts";
 import type { NewMessage } from "./entry.ts";
 
@@ -32,6 +33,9 @@ export type ProblemType =
   | "timeout" // connected, then silent past RFC 5321 §4.5.3.2
   | "protocol-error"
   | "rejected" // a 4yz or 5yz reply
+  | "requiretls-not-offered" // RFC 8689 §4.2.1 step 5: 5.7.30
+  | "requiretls-unmet" // RFC 8689 §4.2.1 steps 2 to 4: 5.7.10
+  | "resolver-blind" // this relay's resolver does not validate DNSSEC, and the domain is known to use DANE
   | "outcome-unknown" // lost after the final dot
   | "message-too-big"
   | "needs-8bitmime"
@@ -72,6 +76,8 @@ export interface HostReport {
   readonly problem?: DeliveryProblem;
   /** True when an open connection served this message. */
   readonly reused?: boolean;
+  /** What was known of this host, the rules that followed, and what published policy would have stopped. */
+  readonly policy?: HostEvidence;
 }
 
 /** An attempt as it is kept for `queue why`. */
@@ -81,6 +87,8 @@ export interface AttemptRecord {
   readonly hosts: readonly HostReport[];
   /** What was demanded, in words: `authenticated (tls.floor of this relay)`. */
   readonly demanded: string;
+  /** What the next hop published, and what DNS was worth, when the attempt began. */
+  readonly policy?: NextHopEvidence;
   /** The last word for those not delivered; absent when all were. */
   readonly problem?: DeliveryProblem;
 }

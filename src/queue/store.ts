@@ -3,7 +3,8 @@
  * Every promise resolves only when the change is on stable storage, unless it says otherwise.
  */
 import type { EmailAddress, ReversePath } from "../mail/address.ts";
-import type { NextHop } from "../mail/domain.ts";
+import type { Domain, NextHop } from "../mail/domain.ts";
+import type { TlsFailure } from "../policy/outcome.ts";
 import type { LeasedEntry, Lease, NewMessage, QueueId, RecipientState, Submitter } from "./entry.ts";
 import type { AttemptRecord, DeliveryProblem, ProblemType, RecipientOutcome, Settlement } from "./settlement.ts";
 
@@ -80,6 +81,7 @@ export interface QueueStore {
 
   readonly admin: QueueAdmin;
   readonly users: UserStore;
+  readonly policies: PolicyStore;
   /** Finishes what is under way and closes; later calls reject. */
   close(): Promise<void>;
 }
@@ -169,4 +171,37 @@ export interface UserStore {
   save(user: User): Promise<void>;
   /** False when there was none. */
   remove(name: string): Promise<boolean>;
+}
+
+/** A domain's MTA-STS policy as it is kept over restarts, with what became of the latest fetch (RFC 8461 §3.3, §10.2). */
+export interface KeptStsPolicy {
+  readonly policyDomain: Domain;
+  /** The last policy that was fetched and valid; it stays until it expires, whatever fails since. */
+  readonly policy?: {
+    /** `id` of the TXT record that led to the fetch. */
+    readonly id: string;
+    /** As served; parsed again when it is read. */
+    readonly text: string;
+    readonly fetchedAt: number;
+    readonly expires: number;
+  };
+  /** The latest fetch failed: nothing is fetched for the same `id` until its time has passed. */
+  readonly failure?: { readonly id: string; readonly at: number; readonly failures: number; readonly failure: TlsFailure };
+  /** When mail last asked for it; the daily refresh stops for domains long unused. */
+  readonly lastUsed: number;
+}
+
+/** What published policy is remembered by. Small, and off the hot path: callers keep what they use in memory. */
+export interface PolicyStore {
+  findSts(policyDomain: Domain): Promise<KeptStsPolicy | undefined>;
+  /** Adds or replaces. */
+  saveSts(kept: KeptStsPolicy): Promise<void>;
+  /** False when there was none. */
+  forgetSts(policyDomain: Domain): Promise<boolean>;
+  /** In order of the domain. */
+  listSts(page: { readonly limit: number; readonly after?: string }): Promise<{ policies: KeptStsPolicy[]; next?: string }>;
+  /** Mail for this next hop met a host with secure TLSA records; the latest time is kept. */
+  noteDane(nextHop: NextHop, at: number): Promise<void>;
+  /** When that was last so, if ever. */
+  findDane(nextHop: NextHop): Promise<number | undefined>;
 }
