@@ -126,6 +126,19 @@ const WORDS: Record<ProblemType, Words> = {
     meaning: "the host refused the message, its sender or the recipient",
     todo: () => "read what it said, above",
   },
+  "requiretls-not-offered": {
+    meaning: "the message demands REQUIRETLS and no host of the domain offers it inside TLS (RFC 8689)",
+    todo: () => "send it again without REQUIRETLS if it may go with less protection; no setting of this relay takes the demand away",
+  },
+  "requiretls-unmet": {
+    meaning: "the message demands REQUIRETLS and no host of the domain could be proven over TLS (RFC 8689)",
+    todo: (_host, { nextHop }) =>
+      `send it again without REQUIRETLS if it may go with less protection; or ${nextHop} signs its MX records or publishes MTA-STS, and repairs its certificate`,
+  },
+  "resolver-blind": {
+    meaning: "this relay's resolver does not validate DNSSEC, and the domain is known to use DANE",
+    todo: () => "give this relay a resolver that validates (resolver.servers); `postern check` tells what its self-test saw",
+  },
   "outcome-unknown": {
     meaning: "the connection broke after the whole message was sent, so the host may have it",
     todo: () => "it is sent again later and may then arrive twice (RFC 5321 §4.5.3.2.6)",

@@ -10,7 +10,8 @@ interface ProblemWords {
   readonly status: string;
   /**
    * False: never a reason to give up before the time is over, whoever says it is permanent. All trouble with TLS and
-   * policy is of this kind: an attacker who breaks TLS must not be able to make mail bounce.
+   * policy is of this kind: an attacker who breaks TLS must not be able to make mail bounce. Only what the sender demanded
+   * himself (RFC 8689 §4.2.1) may end at once.
    */
   readonly mayBeFinal: boolean;
   /** What happened, told to the sender. A whole sentence. */
@@ -141,6 +142,27 @@ export const PROBLEMS: Readonly<Record<ProblemType, ProblemWords>> = {
     meaning: "The receiving mail server refused the message.",
     todo: "Read what the server said; its postmaster can explain it.",
   },
+  "requiretls-not-offered": {
+    // The code that RFC 8689 §4.2.1 asks for: "REQUIRETLS support required".
+    status: "5.7.30",
+    mayBeFinal: true,
+    meaning:
+      "The message asks to be handed only to servers that promise to protect it further on (REQUIRETLS). The receiving mail server does not promise it.",
+    todo: "Send the message again without REQUIRETLS if it may travel with less protection, or ask the recipient's provider to support it.",
+  },
+  "requiretls-unmet": {
+    // "Encryption needed", where a server had no chance to show what it offers (RFC 8689 §4.2.1).
+    status: "5.7.10",
+    mayBeFinal: true,
+    meaning: "The message asks for a proven, encrypted way (REQUIRETLS), and there is none to the receiving mail server.",
+    todo: "Send the message again without REQUIRETLS if it may travel with less protection, or ask the recipient's provider to secure mail to them.",
+  },
+  "resolver-blind": {
+    ...POLICY_WAITS,
+    meaning:
+      "This relay cannot check signed DNS answers (DNSSEC) just now. The receiving domain is known to protect its mail by them (DANE), so the mail is kept back.",
+    todo: "Repair the DNS resolver of this relay: it must validate DNSSEC.",
+  },
   "outcome-unknown": {
     status: "4.4.2",
     mayBeFinal: false,
@@ -207,10 +229,15 @@ export function problem(
   return { type, detail, whoActs, status: more.status ?? PROBLEMS[type].status, ...(more.host !== undefined && { host: more.host }) };
 }
 
-/** The RFC 8460 §4.3 words: trouble with TLS or with a published policy. */
+/** What this relay refuses for want of protection, and no other problem, has one of these. */
+const PROTECTION: ReadonlySet<string> = new Set(["4.7.0", "4.7.4", "4.7.5", "5.7.10", "5.7.30"]);
+
+/**
+ * Trouble with TLS, with a published policy (the RFC 8460 §4.3 words, `resolver-blind`) or with REQUIRETLS: it was this
+ * relay that refused, so a reply that came with it is no diagnosis.
+ */
 export function isTlsTrouble(type: ProblemType): boolean {
-  const { status, mayBeFinal } = PROBLEMS[type];
-  return !mayBeFinal && (status === "4.7.0" || status === "4.7.4" || status === "4.7.5");
+  return PROTECTION.has(PROBLEMS[type].status);
 }
 
 /** True if a host's or DNS's "permanent" counts for this problem. */
