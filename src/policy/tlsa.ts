@@ -2,6 +2,8 @@
  * TLSA records as a sender uses them (RFC 7672 §3.1, RFC 7671 §4, §9): a secure set in, the records that are usable and
  * that digest agility leaves, and why the others are not, out. Comparing them with a chain is policy/dane-match.ts.
  */
+import { createHash, createPublicKey, X509Certificate } from "node:crypto";
+import { isOneSequence } from "./der.ts";
 import type { TlsaRecord } from "./facts.ts";
 
 export interface TlsaJudgement {
@@ -13,14 +15,103 @@ export interface TlsaJudgement {
 
 export type DigestName = "sha512" | "sha256";
 
-/** Judged once for each set: a finding is shared by all messages to a host. */
-export function judgeTlsa(records: readonly TlsaRecord[], _digests: readonly DigestName[]): TlsaJudgement {
-  return { usable: records, unusable: [] };
+/** RFC 6698 §7.4. */
+const DIGESTS: Readonly<Record<number, { readonly name: DigestName; readonly octets: number }>> = {
+  1: { name: "sha256", octets: 32 },
+  2: { name: "sha512", octets: 64 },
+};
+
+// By the set itself: a finding is shared by all messages to a host, and goes when the last of them has gone.
+const judged = new WeakMap<readonly TlsaRecord[], Map<string, TlsaJudgement>>();
+
+/**
+ * Judged once for each set. `digests`: those that count, strongest first; a record with another one is unusable (RFC 6698
+ * §4.1). A set came in one DNS message, so neither its number nor its octets need a limit here.
+ */
+export function judgeTlsa(records: readonly TlsaRecord[], digests: readonly DigestName[]): TlsaJudgement {
+  const key = digests.join();
+  const known = judged.get(records);
+  const before = known?.get(key);
+  if (before !== undefined) return before;
+  const judgement = judgeNew(records, digests);
+  if (known === undefined) judged.set(records, new Map([[key, judgement]]));
+  else known.set(key, judgement);
+  return judgement;
 }
+
+function judgeNew(records: readonly TlsaRecord[], digests: readonly DigestName[]): TlsaJudgement {
+  const unusable: { record: TlsaRecord; why: string }[] = [];
+  // Usability goes first: a strong record that is malformed must not shut out a good weaker one (RFC 7671 §9).
+  const candidates = records.filter((record) => {
+    const why = whyUnusable(record, digests);
+    if (why !== undefined) unusable.push({ record, why });
+    return why === undefined;
+  });
+  const strongest = new Map<string, number>();
+  const rankOf = ({ matchingType }: TlsaRecord): number => digests.indexOf(DIGESTS[matchingType]?.name ?? "sha256");
+  for (const record of candidates) {
+    if (record.matchingType === 0) continue;
+    const pair = pairOf(record);
+    strongest.set(pair, Math.min(strongest.get(pair) ?? digests.length, rankOf(record)));
+  }
+  // RFC 7671 §9: Full records always count; of the digests, for each pair of usage and selector, the strongest one only.
+  const usable = candidates.filter((record) => {
+    if (record.matchingType === 0 || rankOf(record) === strongest.get(pairOf(record))) return true;
+    unusable.push({ record, why: `a stronger digest is published for usage ${record.usage}, selector ${record.selector}` });
+    return false;
+  });
+  return { usable, unusable };
+}
+
+function pairOf({ usage, selector }: TlsaRecord): string {
+  return `${usage} ${selector}`;
+}
+
+function whyUnusable({ usage, selector, matchingType, data }: TlsaRecord, digests: readonly DigestName[]): string | undefined {
+  // RFC 7672 §3.1.3: usages 0 and 1 ask for public CAs, which SMTP has no list of; they are never taken for 2 or 3.
+  if (usage === 0 || usage === 1) return `usage ${usage} is not for SMTP`;
+  if (usage !== 2 && usage !== 3) return `usage ${usage} is not known`;
+  if (selector !== 0 && selector !== 1) return `selector ${selector} is not known`;
+  if (data.length === 0) return "it holds no data";
+  if (matchingType === 0) return selector === 0 ? whyNoCertificate(data) : whyNoKey(data);
+  const digest = DIGESTS[matchingType];
+  if (digest === undefined) return `matching type ${matchingType} is not known`;
+  if (data.length !== digest.octets) return `its digest has ${data.length} octets instead of ${digest.octets}`;
+  return digests.includes(digest.name) ? undefined : `${digest.name} does not count here`;
+}
+
+function whyNoCertificate(data: Buffer): string | undefined {
+  const why = "its data is not a certificate in DER";
+  // OpenSSL takes PEM too, and ignores what follows the DER: neither is what would be sent.
+  if (!isOneSequence(data)) return why;
+  try {
+    return new X509Certificate(data).raw.equals(data) ? undefined : why;
+  } catch {
+    return why;
+  }
+}
+
+function whyNoKey(data: Buffer): string | undefined {
+  const why = "its data is not a public key in DER";
+  if (!isOneSequence(data)) return why;
+  try {
+    createPublicKey({ key: data, format: "der", type: "spki" });
+    return undefined;
+  } catch {
+    return why;
+  }
+}
+
+const keys = new WeakMap<readonly TlsaRecord[], { readonly baseDomain: string; readonly key: string }>();
 
 /** The same for the same base domain and the same set, whatever its order. */
 export function tlsaKey(baseDomain: string, records: readonly TlsaRecord[]): string {
-  return [baseDomain, ...records.map(describeTlsa).toSorted()].join("\n");
+  const known = keys.get(records);
+  if (known?.baseDomain === baseDomain) return known.key;
+  // A digest: sets of whole certificates are long, and connections are looked for by this.
+  const key = `${baseDomain} ${createHash("sha256").update(records.map(describeTlsa).toSorted().join("\n")).digest("hex")}`;
+  keys.set(records, { baseDomain, key });
+  return key;
 }
 
 /** `3 1 1 9f2c…`: as zone files have it, the data in full. */

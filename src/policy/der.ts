@@ -1,0 +1,59 @@
+/**
+ * The two pieces of a certificate that are compared octet by octet, taken as they stand in its DER (RFC 5280 §4.1): the
+ * subjectPublicKeyInfo, and the algorithm it is signed with. Octets in, views of them out; undefined where they do not
+ * nest as they should. Everything else in a certificate is read by node:crypto and, for policy/dane-path.ts, pkijs.
+ */
+
+interface Element {
+  readonly tag: number;
+  /** Where its tag, its content and its successor begin. */
+  readonly at: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+const SEQUENCE = 0x30;
+/** `[0] EXPLICIT`, before the serial number: the version, absent in version 1. */
+const VERSION = 0xa0;
+
+/** The element at `at`, if it lies within `limit`; lengths of up to four octets. */
+function element(der: Buffer, at: number, limit: number): Element | undefined {
+  const tag = der[at];
+  const first = der[at + 1];
+  if (tag === undefined || first === undefined || at + 2 > limit) return undefined;
+  const size = first < 0x80 ? 0 : first & 0x7f;
+  const start = at + 2 + size;
+  if (size > 4 || (first >= 0x80 && size === 0) || start > limit) return undefined;
+  const end = start + (size === 0 ? first : der.readUIntBE(at + 2, size));
+  return end > limit ? undefined : { tag, at, start, end };
+}
+
+/** True if the octets are one SEQUENCE and nothing after it: neither PEM, nor DER with something appended. */
+export function isOneSequence(der: Buffer): boolean {
+  const whole = element(der, 0, der.length);
+  return whole?.tag === SEQUENCE && whole.end === der.length;
+}
+
+export interface CertificatePieces {
+  /** RFC 6698 §2.1.2, selector 1. Never encoded anew: another encoder may write the same key otherwise. */
+  readonly subjectPublicKeyInfo: Buffer;
+  /** AlgorithmIdentifier with its parameters. */
+  readonly signatureAlgorithm: Buffer;
+}
+
+export function readPieces(der: Buffer): CertificatePieces | undefined {
+  const certificate = element(der, 0, der.length);
+  if (certificate?.tag !== SEQUENCE) return undefined;
+  const toBeSigned = element(der, certificate.start, certificate.end);
+  if (toBeSigned?.tag !== SEQUENCE) return undefined;
+  const algorithm = element(der, toBeSigned.end, certificate.end);
+  let field = element(der, toBeSigned.start, toBeSigned.end);
+  // Serial number, signature, issuer, validity, subject, subjectPublicKeyInfo (RFC 5280 §4.1).
+  for (let passed = field?.tag === VERSION ? -1 : 0; field !== undefined && passed < 5; passed++)
+    field = element(der, field.end, toBeSigned.end);
+  if (field?.tag !== SEQUENCE || algorithm?.tag !== SEQUENCE) return undefined;
+  return {
+    subjectPublicKeyInfo: der.subarray(field.at, field.end),
+    signatureAlgorithm: der.subarray(algorithm.at, algorithm.end),
+  };
+}
