@@ -1,31 +1,89 @@
 /**
- * What DNS says about a next hop: the MX question before the plan, and the addresses of a host when its turn comes, so
- * that a backup whose name servers hang delays nobody. A failed question is a finding, not an exception. Judging the MX
- * records is delivery/plan.ts; an address is judged here, since only here it is known (RFC 5321 §5.1, §5.2).
+ * What DNS and policy hosts say of a next hop: MX and MTA-STS before the plan, and the addresses and TLSA records of a host
+ * when its turn comes, so that a backup whose name servers hang delays nobody. A failed question is a finding, not an
+ * exception. Judging is delivery/plan.ts and policy/decision.ts; an address is judged here, since only here it is known
+ * (RFC 5321 §5.1, §5.2).
  */
 import ipaddr from "ipaddr.js";
-import type { Domain, NextHop } from "../mail/domain.ts";
-import type { DnsLookup, Finding, FindConfiguredHost, HostAddress, LookupFailure, MxRecord } from "../policy/facts.ts";
+import { type Domain, isHostname, type NextHop } from "../mail/domain.ts";
+import type {
+  DnsLookup,
+  DnssecState,
+  Finding,
+  FindConfiguredHost,
+  FindStsPolicy,
+  FindTlsa,
+  HostAddress,
+  LookupFailure,
+  MxRecord,
+  StsFinding,
+  TlsaFinding,
+} from "../policy/facts.ts";
+import { findLocalPolicy, type FloorSettings } from "../policy/local-policy.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import type { PlannedHost, Route } from "./plan.ts";
 import { problem } from "./problems.ts";
 
-/** Everything a plan is made from. */
+/** Everything a plan is made from: one snapshot, each part within its TTL (RFC 7672 §2.2). */
 export interface RoutingFacts {
   readonly nextHop: NextHop;
   readonly route: Route;
   /** Asked only when the route is `mx`. */
   readonly mx?: Finding<MxRecord>;
+  readonly sts: StsFinding;
+  readonly dnssec: DnssecState;
+  /** The resolver is blind, and this next hop was lately known to use DANE; when, in ms since 1970. */
+  readonly daneSeen?: number;
 }
 
-/** Asks what the route leaves open. The next hop is a name where the route is `mx`. */
-export async function gatherFacts(
-  nextHop: NextHop,
-  route: Route,
-  io: { readonly lookup: Pick<DnsLookup, "findMx"> },
-): Promise<RoutingFacts> {
-  if (route.kind !== "mx") return { nextHop, route };
-  return { nextHop, route, mx: await io.lookup.findMx(nextHop as Domain) };
+export interface FactsIo {
+  readonly lookup: Pick<DnsLookup, "findMx">;
+  readonly findStsPolicy: FindStsPolicy;
+  dnssec(): DnssecState;
+  /** When mail for this next hop last met secure TLSA records. */
+  findDane(nextHop: NextHop): Promise<number | undefined>;
+}
+
+/** What was known so long ago says nothing of today. */
+const DANE_REMEMBERED = 90 * 86_400_000;
+
+/** Asks what the route leaves open. The next hop is a name where the route is `mx`. `now` in ms since 1970. */
+export async function gatherFacts(nextHop: NextHop, route: Route, tls: FloorSettings, now: number, io: FactsIo): Promise<RoutingFacts> {
+  const dnssec = io.dnssec();
+  const mx = route.kind === "mx" ? io.lookup.findMx(nextHop as Domain) : undefined;
+  const sts = findSts(nextHop, route, tls, io);
+  const seen = dnssec.kind === "blind" ? await io.findDane(nextHop) : undefined;
+  return {
+    nextHop,
+    route,
+    ...(mx !== undefined && { mx: await mx }),
+    sts: await sts,
+    dnssec,
+    ...(seen !== undefined && seen > now - DANE_REMEMBERED && { daneSeen: seen }),
+  };
+}
+
+/** The policy domain is the next hop's, or that of the smart host the operator named (RFC 8461 §3.4). */
+function findSts(nextHop: NextHop, route: Route, tls: FloorSettings, { findStsPolicy }: FactsIo): Promise<StsFinding> | StsFinding {
+  const { published } = findLocalPolicy(nextHop, tls);
+  if (published.mode === "off") return { kind: "not-asked", why: `${published.setting}: off` };
+  switch (route.kind) {
+    case "mx":
+      return findStsPolicy(nextHop as Domain);
+    case "literal":
+      return { kind: "not-asked", why: "an address literal has no policy (RFC 8461 §3.4)" };
+    case "configured":
+      if (route.tls === "none") return { kind: "not-asked", why: `${route.setting} uses no TLS` };
+      return isPublicName(route.host)
+        ? findStsPolicy(route.host.toLowerCase() as Domain)
+        : { kind: "not-asked", why: `${route.host} is no name that the public DNS knows` };
+  }
+}
+
+/** `smtp.example.com`, not `relay` of a container network: single labels mean something to this machine only. */
+function isPublicName(host: string): boolean {
+  const name = host.toLowerCase();
+  return name.includes(".") && isHostname(name);
 }
 
 /** The addresses of one host, or why it has none that may be used. */
@@ -35,6 +93,14 @@ export type HostAddresses =
   | { readonly kind: "ourselves"; readonly address: string }
   /** `permanent`: should every host of the domain be so, the mail cannot be delivered. */
   | { readonly kind: "unusable"; readonly problem: DeliveryProblem; readonly permanent: boolean };
+
+/** What DNS says of one host when its turn comes. */
+export interface HostFindings {
+  readonly addresses: HostAddresses;
+  /** Whether DNSSEC proves them; absent where our resolver was not asked. */
+  readonly security?: "secure" | "insecure";
+  readonly tlsa: TlsaFinding;
+}
 
 /** What addresses are measured by. */
 export interface AddressRules {
@@ -46,17 +112,61 @@ export interface AddressRules {
   readonly forbiddenAddress: (address: string) => string | undefined;
 }
 
-export interface AddressIo {
-  readonly lookup: Pick<DnsLookup, "findAddresses">;
-  readonly findConfiguredHost: FindConfiguredHost;
+export interface HostRules extends AddressRules {
+  readonly tls: { readonly daneWithUnsignedMx: boolean };
 }
 
-/** Asks for a host's addresses and keeps those that may be used, in the order DNS gave them (RFC 5321 §5.1). */
-export async function findHostAddresses(host: PlannedHost, rules: AddressRules, io: AddressIo): Promise<HostAddresses> {
+export interface HostIo {
+  readonly lookup: Pick<DnsLookup, "findAddresses">;
+  readonly findConfiguredHost: FindConfiguredHost;
+  readonly findTlsa: FindTlsa;
+}
+
+/** Asks for a host's addresses, then for its TLSA records: without secure addresses there is nothing to ask (RFC 7672 §2.2.2). */
+export async function findHost(host: PlannedHost, rules: HostRules, io: HostIo): Promise<HostFindings> {
   if (host.address !== undefined) {
-    return judgeAddresses(host, [{ address: host.address, family: host.address.includes(":") ? 6 : 4 }], rules);
+    const family = host.address.includes(":") ? 6 : 4;
+    const tlsa = notAsked("an address has no TLSA records (RFC 7672 §2.2)");
+    return { addresses: judgeAddresses(host, [{ address: host.address, family }], rules), tlsa };
   }
-  const found = host.configured ? await io.findConfiguredHost(host.host) : await io.lookup.findAddresses(host.host as Domain);
+  if (host.configured) return findNamedByOperator(host, rules, io);
+  const found = await io.lookup.findAddresses(host.host as Domain);
+  const addresses = judgeFinding(host, found, rules);
+  if (addresses.kind !== "addresses" || found.kind !== "answer") return { addresses, tlsa: notAsked("no address of the host may be used") };
+  return { addresses, security: found.security, tlsa: await findTlsaOf(host, found, rules, io) };
+}
+
+/** The system's resolver finds it, whatever ours says; DANE applies if ours proves the name (RFC 7672 §2.2.2). */
+async function findNamedByOperator(host: PlannedHost, rules: HostRules, io: HostIo): Promise<HostFindings> {
+  const { facts } = host.policy;
+  const dane = host.tls !== "never" && facts.dnssec.kind !== "untrusted" && facts.dnssec.kind !== "blind" && isPublicName(host.host);
+  const asked = dane ? io.lookup.findAddresses(host.host.toLowerCase() as Domain) : undefined;
+  const addresses = judgeFinding(host, await io.findConfiguredHost(host.host), rules);
+  if (addresses.kind !== "addresses") return { addresses, tlsa: notAsked("no address of the host may be used") };
+  const found = await asked;
+  if (found === undefined) return { addresses, tlsa: notAsked(`${host.host} is named by ${host.policy.local.floor.because.text}`) };
+  if (found.kind === "answer") return { addresses, security: found.security, tlsa: await findTlsaOf(host, found, rules, io) };
+  // The operator's demand on this host stands by itself. Only where it asks for less than a proof would a dropped answer lower anything.
+  if (found.kind === "failed" && facts.dnssec.kind === "validating" && host.policy.local.floor.floor !== "authenticated")
+    return { addresses, tlsa: { kind: "failed", asked: host.host, failure: found } };
+  return { addresses, tlsa: notAsked(`our resolver does not know ${host.host}`) };
+}
+
+async function findTlsaOf(host: PlannedHost, found: Finding<HostAddress>, rules: HostRules, io: HostIo): Promise<TlsaFinding> {
+  const { facts, local } = host.policy;
+  if (facts.dnssec.kind === "untrusted" || facts.dnssec.kind === "blind") return notAsked(facts.dnssec.detail);
+  if (local.published.mode === "off" && local.host.level !== "dnssec") return notAsked(`${local.published.setting}: off`);
+  if (facts.origin === "mx" && facts.mxSecurity === "insecure" && !rules.tls.daneWithUnsignedMx)
+    return notAsked(`the MX records of ${facts.nextHop} are not signed (tls.daneWithUnsignedMx: false)`);
+  return io.findTlsa(host.host.toLowerCase() as Domain, host.port, found);
+}
+
+function notAsked(why: string): TlsaFinding {
+  return { kind: "not-asked", why };
+}
+
+/** Keeps the addresses that may be used, in the order DNS gave them (RFC 5321 §5.1). */
+function judgeFinding(host: PlannedHost, found: Finding<HostAddress>, rules: AddressRules): HostAddresses {
   switch (found.kind) {
     case "failed":
       return { kind: "unusable", problem: lookupProblem(found, `the addresses of ${host.host}`, host), permanent: false };
@@ -70,7 +180,7 @@ export async function findHostAddresses(host: PlannedHost, rules: AddressRules, 
 /** The name surely has no address: final, unless the operator wrote it, whose slip must not bounce everybody's mail. */
 function noAddresses(host: PlannedHost, what: string): HostAddresses {
   if (host.configured) {
-    const detail = `${host.host}, set as ${host.requirement.because.text}, ${what}`;
+    const detail = `${host.host}, set as ${host.policy.local.floor.because.text}, ${what}`;
     return {
       kind: "unusable",
       problem: problem("domain-not-found", "you", detail, { status: "4.4.4", host: host.host }),
@@ -144,10 +254,17 @@ function isLoopback(address: string): boolean {
   return range === "loopback" || range === "unspecified";
 }
 
-/** A question without an answer: the message waits (RFC 5321 §5.1). */
+/** RFC 8914 codes by which a validating resolver says that the answers do not hold: bogus, expired, missing keys and signatures. */
+const DNSSEC_ERRORS = new Set([1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 27]);
+
+/** A question without an answer: the message waits (RFC 5321 §5.1, RFC 7672 §2.1.2). */
 export function lookupProblem(failure: LookupFailure, what: string, host?: { readonly host: string }): DeliveryProblem {
   const detail = `the DNS question for ${what} failed: ${failure.detail}`;
-  return problem("dns-failure", whoActsOnLookup(failure.reason), detail, host === undefined ? {} : { host: host.host });
+  const bogus = failure.extendedError !== undefined && DNSSEC_ERRORS.has(failure.extendedError);
+  const more = host === undefined ? {} : { host: host.host };
+  return bogus
+    ? problem("dnssec-invalid", "receiver", detail, more)
+    : problem("dns-failure", whoActsOnLookup(failure.reason), detail, more);
 }
 
 function whoActsOnLookup(reason: LookupFailure["reason"]): DeliveryProblem["whoActs"] {

@@ -1,22 +1,17 @@
 /**
- * What an attempt will do, decided before anything is dialled: which hosts, in which order, under which demand, or why
- * none. `postern queue why`, and later `check` and the web page, show this very value.
+ * What an attempt will do, decided before anything is dialled: which hosts, in which order, or why none. What is demanded of
+ * a host is decided when its turn comes and its TLSA records are known (delivery/decide.ts).
  */
 import { isIP } from "node:net";
 import type { DeliverySettings } from "../config/settings.ts";
-import { isHostname, type NextHop } from "../mail/domain.ts";
+import { type Domain, isHostname } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { MxRecord } from "../policy/facts.ts";
-import {
-  describeDemand,
-  type FloorDemand,
-  type FloorSettings,
-  findFloor,
-  requirementFor,
-  type TlsRequirement,
-} from "../policy/requirement.ts";
+import type { HostFacts, TlsTag } from "../policy/decision.ts";
+import { mxEvidence, type NextHopEvidence, stsEvidence } from "../policy/evidence.ts";
+import { describeDemand, findLocalPolicy, type FloorSettings, type LocalPolicy } from "../policy/local-policy.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
-import { type AddressRules, isOurselves, lookupProblem, type RoutingFacts } from "./gather.ts";
+import { type HostRules, isOurselves, lookupProblem, type RoutingFacts } from "./gather.ts";
 import { problem } from "./problems.ts";
 
 /** Where the mail of a next hop goes. */
@@ -45,7 +40,8 @@ export interface PlannedHost {
   readonly port: number;
   readonly tls: "starttls" | "implicit" | "never";
   readonly serverName?: string;
-  readonly requirement: TlsRequirement;
+  /** What its verdict is made from, but for its TLSA records. */
+  readonly policy: { readonly facts: Omit<HostFacts, "tlsa">; readonly local: LocalPolicy };
   readonly rootsFile?: string;
   readonly login?: { readonly username: string; readonly password: string };
   /** Configured hosts use the system's resolver and may be at any address. */
@@ -55,8 +51,10 @@ export interface PlannedHost {
 }
 
 export type DeliveryPlan = {
-  /** What was demanded of a host, in words: `authenticated (tls.floor of this relay)`. */
+  /** What the operator demands of a host, in words: `authenticated (tls.floor of this relay)`. */
   readonly demanded: string;
+  /** What was known of the next hop, to be kept with the attempt. */
+  readonly policy: NextHopEvidence;
   /** Hosts that were ruled out without asking them, with the reason. */
   readonly skipped?: readonly HostReport[];
 } & (
@@ -66,50 +64,73 @@ export type DeliveryPlan = {
 );
 
 /** What the operator's settings have to say about it. */
-export interface PlanRules extends Pick<AddressRules, "ownAddresses" | "forbiddenAddress"> {
+export interface PlanRules extends Pick<HostRules, "ownAddresses" | "forbiddenAddress"> {
   readonly delivery: Pick<DeliverySettings, "port" | "ownNames">;
   readonly tls: FloorSettings;
   /** This relay's public name, if it has one. */
   readonly mailname: string | undefined;
 }
 
+/** What one message asks of every host (RFC 8689), beside what its next hop publishes. */
+export interface MessageDemands {
+  readonly tag?: TlsTag;
+  /** Its TLS-Required: No lowers the operator's floor too. */
+  readonly mayGoBelowFloor: boolean;
+}
+
 /** Decides from what is known; asks nothing. `random` shuffles hosts of equal preference (RFC 5321 §5.1). */
-export function planDelivery(facts: RoutingFacts, rules: PlanRules, random: () => number): DeliveryPlan {
-  const { nextHop, route } = facts;
+export function planDelivery(facts: RoutingFacts, message: MessageDemands, rules: PlanRules, random: () => number): DeliveryPlan {
+  const local = localPolicy(facts, rules);
+  const demanded = describeDemand(local.floor);
+  const { dnssec, mx, sts } = facts;
+  const policy: NextHopEvidence = { dnssec: dnssec.kind, ...(mx !== undefined && { mx: mxEvidence(mx) }), sts: stsEvidence(sts) };
+  return { ...verdictOf(facts, local, message, rules, random), demanded, policy };
+}
+
+function verdictOf(facts: RoutingFacts, local: LocalPolicy, message: MessageDemands, rules: PlanRules, random: () => number): Verdict {
+  const { nextHop, route, dnssec } = facts;
+  if (facts.daneSeen !== undefined && local.published.mode === "enforce" && message.tag !== "optional") {
+    const seen = new Date(facts.daneSeen).toISOString().slice(0, 10);
+    const detail = `${nextHop} was protected by DANE on ${seen}, which this relay cannot see now: ${dnssec.detail}`;
+    return { kind: "defer", problem: problem("resolver-blind", "you", detail) };
+  }
   switch (route.kind) {
     case "configured":
-      return planConfigured(route);
+      return planConfigured(facts, route, local);
     case "literal":
-      return planLiteral(nextHop, route.address, rules);
-    case "mx": {
-      const demand = findFloor(nextHop, rules.tls);
-      return { ...planMx(facts, demand, rules, random), demanded: describeDemand(demand) };
-    }
+      return planLiteral(facts, route.address, local, message, rules);
+    case "mx":
+      return planMx(facts, local, rules, random);
   }
 }
 
-/** A host that the operator named: its own setting is the demand, and floors for strangers do not apply. */
-function planConfigured(route: Extract<Route, { kind: "configured" }>): DeliveryPlan {
-  const { host, port, setting, tls } = route;
+/** A host that the operator named: its own setting is the floor, and floors for strangers do not apply. */
+function localPolicy({ nextHop, route }: RoutingFacts, rules: PlanRules): LocalPolicy {
+  const local = findLocalPolicy(nextHop, rules.tls);
+  if (route.kind !== "configured") return local;
+  const { tls, setting } = route;
   const floor = tls === "implicit" ? "authenticated" : tls === "none" ? "opportunistic" : tls;
-  const demand: FloorDemand = { floor, because: { source: "route", text: setting } };
-  const demanded = describeDemand(demand);
+  const because = { source: "route", text: setting } as const;
+  return { floor: { floor, because }, host: { level: "any", because }, published: local.published };
+}
+
+function planConfigured(facts: RoutingFacts, route: Extract<Route, { kind: "configured" }>, local: LocalPolicy): Verdict {
+  const { host, port, setting, tls } = route;
   const address = isIP(host) === 0 ? undefined : host;
   const name = route.tlsName ?? (address === undefined ? host : undefined);
-  if (floor === "authenticated" && name === undefined) {
+  if (local.floor.floor === "authenticated" && name === undefined) {
     const detail = `${setting} names the address ${host}, which no certificate can be compared with: set its tlsName, or lower its tls`;
-    return { kind: "defer", demanded, problem: problem("not-configured", "you", detail, { host }) };
+    return { kind: "defer", problem: problem("not-configured", "you", detail, { host }) };
   }
   return {
     kind: "attempt",
-    demanded,
     hosts: [
       {
         host,
         preference: 0,
         port,
         tls: tls === "implicit" ? "implicit" : tls === "none" ? "never" : "starttls",
-        requirement: requirementFor(demand, name === undefined ? [] : [name.toLowerCase()]),
+        policy: { facts: hostFacts(facts, host, "configured", name?.toLowerCase()), local },
         configured: true,
         ...(address !== undefined && { address }),
         ...(name !== undefined && { serverName: name }),
@@ -122,17 +143,17 @@ function planConfigured(route: Extract<Route, { kind: "configured" }>): Delivery
 }
 
 /** RFC 5321 §4.1.3, §5.1: the address itself, no MX. */
-function planLiteral(nextHop: NextHop, address: string, rules: PlanRules): DeliveryPlan {
-  const demand = findFloor(nextHop, rules.tls);
-  const demanded = describeDemand(demand);
+function planLiteral(facts: RoutingFacts, address: string, local: LocalPolicy, message: MessageDemands, rules: PlanRules): Verdict {
+  const { nextHop } = facts;
   if (isOurselves(address, rules)) {
-    return { kind: "fail", demanded, problem: problem("loop", "sender", `${nextHop} is this relay itself`, { host: nextHop }) };
+    return { kind: "fail", problem: problem("loop", "sender", `${nextHop} is this relay itself`, { host: nextHop }) };
   }
-  if (demand.floor === "authenticated") {
+  // A message with REQUIRETLS is told so by its own rule, at once (RFC 8689 §4.2.1).
+  if (local.floor.floor === "authenticated" && message.tag !== "required" && !message.mayGoBelowFloor) {
     const detail =
-      `${nextHop} is an address without a name, so no certificate can prove who is there, and ${demand.because.text} asks for proof. ` +
+      `${nextHop} is an address without a name, so no certificate can prove who is there, and ${local.floor.because.text} asks for proof. ` +
       `The sender can write to a domain instead; or set tls.domains "${nextHop}" to encrypted`;
-    return { kind: "defer", demanded, problem: problem("not-configured", "sender", detail, { status: "4.7.0", host: nextHop }) };
+    return { kind: "defer", problem: problem("not-configured", "sender", detail, { status: "4.7.0", host: nextHop }) };
   }
   const host: PlannedHost = {
     host: nextHop,
@@ -140,17 +161,40 @@ function planLiteral(nextHop: NextHop, address: string, rules: PlanRules): Deliv
     address,
     port: rules.delivery.port,
     tls: "starttls",
-    requirement: requirementFor(demand, []),
+    policy: { facts: hostFacts(facts, nextHop, "literal", undefined), local },
     configured: false,
   };
-  return { kind: "attempt", demanded, hosts: [host] };
+  return { kind: "attempt", hosts: [host] };
+}
+
+/** What is known of one host before its own records are asked for. */
+function hostFacts(
+  { nextHop, mx, sts, dnssec }: RoutingFacts,
+  host: string,
+  origin: HostFacts["origin"],
+  certificateName: string | undefined,
+): Omit<HostFacts, "tlsa"> {
+  const answer = mx?.kind === "answer" ? mx : undefined;
+  const mxSecurity = answer?.security ?? "insecure";
+  const expanded = answer !== undefined && mxSecurity === "secure" && answer.canonicalName !== nextHop ? answer.canonicalName : undefined;
+  return {
+    nextHop,
+    host,
+    origin,
+    mxSecurity,
+    sts,
+    dnssec,
+    ...(expanded !== undefined && expanded !== "" && { expandedNextHop: expanded as Domain }),
+    ...(certificateName !== undefined && { certificateName }),
+  };
 }
 
 type Verdict =
   | { readonly kind: "attempt"; readonly hosts: readonly PlannedHost[]; readonly skipped?: readonly HostReport[] }
   | { readonly kind: "defer" | "fail"; readonly problem: DeliveryProblem; readonly skipped?: readonly HostReport[] };
 
-function planMx({ nextHop, mx }: RoutingFacts, demand: FloorDemand, rules: PlanRules, random: () => number): Verdict {
+function planMx(facts: RoutingFacts, local: LocalPolicy, rules: PlanRules, random: () => number): Verdict {
+  const { nextHop, mx } = facts;
   if (rules.mailname === undefined) {
     const detail = "this relay has no public name to say in EHLO: set mailname (MAILNAME) to the name that its sending address resolves to";
     return { kind: "defer", problem: problem("not-configured", "you", detail) };
@@ -165,24 +209,25 @@ function planMx({ nextHop, mx }: RoutingFacts, demand: FloorDemand, rules: PlanR
       // RFC 5321 §5.1: without MX records the domain is its own host; with any, its own addresses are never used.
       if (mx.records.length === 0) {
         if (isOwnName(nextHop, rules)) return { kind: "fail", problem: loopProblem(nextHop, nextHop) };
-        return { kind: "attempt", hosts: [{ ...mxHost(nextHop, 0, demand, rules), implicit: true }] };
+        return { kind: "attempt", hosts: [mxHost(facts, nextHop, 0, local, rules)] };
       }
       // RFC 7505 §3. The preference should be 0; whoever writes the root means it whatever the number.
       if (mx.records.every(({ exchange }) => exchange === "")) {
         return { kind: "fail", problem: problem("null-mx", "sender", `${nextHop} says that it takes no mail (null MX, RFC 7505)`) };
       }
-      return planHosts(nextHop, mx.records, demand, rules, random);
+      return planHosts(facts, mx.records, local, rules, random);
     }
   }
 }
 
-function planHosts(nextHop: NextHop, records: readonly MxRecord[], demand: FloorDemand, rules: PlanRules, random: () => number): Verdict {
+function planHosts(facts: RoutingFacts, records: readonly MxRecord[], local: LocalPolicy, rules: PlanRules, random: () => number): Verdict {
+  const { nextHop } = facts;
   const skipped: HostReport[] = [];
   const hosts = inOrder(usableRecords(records, skipped), random);
   // RFC 5321 §5.1: a host that is ourselves goes, with all of its preference and all worse: they are no nearer the goal.
   const own = hosts.find(({ exchange }) => isOwnName(exchange, rules));
   if (own === undefined) {
-    if (hosts.length > 0) return attempt(hosts, skipped, demand, rules);
+    if (hosts.length > 0) return attempt(facts, hosts, skipped, local, rules);
     const detail = `the MX records of ${nextHop} name no host: ${skipped.map(({ host }) => host).join(", ")}`;
     return { kind: "fail", problem: problem("domain-not-found", "receiver", detail, { status: "5.4.4" }), skipped };
   }
@@ -194,7 +239,7 @@ function planHosts(nextHop: NextHop, records: readonly MxRecord[], demand: Floor
     skipped.push({ host: exchange, step: "skipped", problem: problem("loop", "receiver", detail, { host: exchange }) });
   }
   if (nearer.length === 0) return { kind: "fail", problem: loopProblem(nextHop, own.exchange), skipped };
-  return attempt(nearer, skipped, demand, rules);
+  return attempt(facts, nearer, skipped, local, rules);
 }
 
 /** Hosts ruled out that are told of. DNS can name thousands, and what is told is stored with every attempt. */
@@ -237,12 +282,19 @@ function inOrder(records: MxRecord[], random: () => number): MxRecord[] {
   return records.sort((a, b) => a.preference - b.preference);
 }
 
-function attempt(records: readonly MxRecord[], skipped: readonly HostReport[], demand: FloorDemand, rules: PlanRules): Verdict {
-  const hosts = records.map(({ exchange, preference }) => mxHost(exchange, preference, demand, rules));
+function attempt(
+  facts: RoutingFacts,
+  records: readonly MxRecord[],
+  skipped: readonly HostReport[],
+  local: LocalPolicy,
+  rules: PlanRules,
+): Verdict {
+  const hosts = records.map(({ exchange, preference }) => mxHost(facts, exchange, preference, local, rules));
   return skipped.length === 0 ? { kind: "attempt", hosts } : { kind: "attempt", hosts, skipped };
 }
 
-function mxHost(host: string, preference: number, demand: FloorDemand, rules: PlanRules): PlannedHost {
+function mxHost(facts: RoutingFacts, host: string, preference: number, local: LocalPolicy, rules: PlanRules): PlannedHost {
+  const isItself = facts.mx?.kind === "answer" && facts.mx.records.length === 0;
   return {
     host,
     preference,
@@ -250,8 +302,9 @@ function mxHost(host: string, preference: number, demand: FloorDemand, rules: Pl
     tls: "starttls",
     serverName: host,
     // The name as written in the MX record, never that of an alias behind it (RFC 6125 §6.2.1).
-    requirement: requirementFor(demand, [host]),
+    policy: { facts: hostFacts(facts, host, isItself ? "implicit" : "mx", host), local },
     configured: false,
+    ...(isItself && { implicit: true }),
   };
 }
 

@@ -52,6 +52,9 @@ export type PolicyVerdict =
   /** No connection is made. `lasting`: time alone will not change it, so a REQUIRETLS message bounces (RFC 8689 §4.2.1). */
   | { readonly kind: "skip"; readonly failure: TlsFailure; readonly because: Because; readonly lasting: boolean };
 
+/** The scale "is this the right host?", lowest first; `named`: the operator, or the address itself, says so. */
+export type HostProof = "none" | "sts-listed" | "dnssec" | "named";
+
 /** One rule as it came out for a host, for people. */
 export interface Rule {
   readonly source: Because["source"] | "published";
@@ -390,6 +393,14 @@ function stsCaseOf({ sts, host }: HostFacts): StsCase {
   if (sts.kind !== "policy" || sts.policy.mode === "none") return "none";
   if (sts.policy.mode === "testing") return "testing";
   return allowsHost(sts.policy, host) ? "enforce-listed" : "enforce-unlisted";
+}
+
+/** What proves that this is the right host. A session with a host of proof `none` is "authenticated, MX unproven". */
+export function hostProof(facts: Omit<HostFacts, "tlsa">): HostProof {
+  const { origin, mxSecurity, sts, host } = facts;
+  if (origin === "configured" || origin === "literal") return "named";
+  if (mxSecurity === "secure") return "dnssec";
+  return sts.kind === "policy" && sts.policy.mode !== "none" && allowsHost(sts.policy, host) ? "sts-listed" : "none";
 }
 
 /** The scale "is this the right host?" at `sts-listed` or above. A policy in testing mode proves the name if it lists it (RFC 8689 §2). */

@@ -2,7 +2,7 @@
  * Facts and rules as they are kept with an attempt and shown by `queue why` and `check`: findings in, small plain values
  * out. Bounded: DNS and policy hosts can name thousands, and what is told is stored with every attempt.
  */
-import type { Rule } from "./decision.ts";
+import type { HostProof, Rule } from "./decision.ts";
 import type { DnssecState, Finding, MxRecord, SecurityStatus, StsFinding, TlsaFinding } from "./facts.ts";
 import type { TlsFailure } from "./outcome.ts";
 import type { Unmet } from "./requirement.ts";
@@ -42,6 +42,8 @@ export interface NextHopEvidence {
 export interface HostEvidence {
   /** Of the host's addresses; absent where they were not asked of our resolver. */
   readonly addresses?: SecurityStatus;
+  /** What proves that it is the right host, whoever answers there. */
+  readonly host: HostProof;
   readonly tlsa: TlsaEvidence;
   readonly rules: readonly Rule[];
   /** What published policy would have stopped here, where it does not bind. */
