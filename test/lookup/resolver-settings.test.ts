@@ -6,6 +6,33 @@ import { describeServer, parseServerAddress } from "../../src/config/server-addr
 import { createServerList, parseResolvConf, type ServerList } from "../../src/lookup/resolver-settings.ts";
 import { MovedClock } from "../support/moved-clock.ts";
 
+describe("a resolver's address for DNS over TLS (RFC 7858)", () => {
+  const cases: [text: string, address: string | undefined, port?: number, tlsName?: string, described?: string][] = [
+    ["tls://192.0.2.53#dns.example", "192.0.2.53", 853, "dns.example", "tls://192.0.2.53#dns.example"],
+    ["tls://192.0.2.53:8853#DNS.Example.", "192.0.2.53", 8853, "dns.example", "tls://192.0.2.53:8853#dns.example"],
+    ["tls://dns.example", "dns.example", 853, "dns.example", "tls://dns.example"],
+    ["TLS://DNS.Example:8853", "dns.example", 8853, "dns.example", "tls://dns.example:8853"],
+    // Without a name the certificate must name the address.
+    ["tls://192.0.2.53", "192.0.2.53", 853, "192.0.2.53", "tls://192.0.2.53"],
+    ["tls://[2001:DB8::53]:853#dns.example", "2001:db8::53", 853, "dns.example", "tls://2001:db8::53#dns.example"],
+    ["tls://2001:db8:0::53", "2001:db8::53", 853, "2001:db8::53", "tls://2001:db8::53"],
+    ["tls://fe80::1%eth0", "fe80::1%eth0", 853, "fe80::1", "tls://fe80::1%eth0"],
+    ["tls://", undefined],
+    ["tls://192.0.2.53#", undefined],
+    ["tls://192.0.2.53#no name", undefined],
+    ["tls://192.0.2.53:0", undefined],
+    ["tls://dns_example", undefined],
+    ["https://dns.example", undefined],
+  ];
+  for (const [text, address, port, tlsName, described] of cases)
+    test(`${text} is ${address === undefined ? "none" : `${tlsName} at ${address} port ${port}`}`, () => {
+      const parsed = parseServerAddress(text);
+      if (address === undefined) return expect(parsed).toMatchObject({ ok: false, error: expect.stringContaining("tls://192.0.2.53") });
+      expect(parsed).toEqual({ ok: true, value: { address, port, tlsName } });
+      if (parsed.ok) expect(describeServer(parsed.value)).toBe(described);
+    });
+});
+
 describe("a resolver's address", () => {
   const cases: [text: string, address: string | undefined, port?: number, described?: string][] = [
     ["127.0.0.1", "127.0.0.1", 53, "127.0.0.1"],
@@ -21,13 +48,14 @@ describe("a resolver's address", () => {
     ["[127.0.0.1]:53", undefined],
     ["[::1", undefined],
     ["dns.example.test", undefined],
-    ["tls://127.0.0.1", undefined],
     ["", undefined],
+    ["0:0:0:0:0:0:0:1", "::1", 53, "::1"],
+    ["127.0.0.1#dns.example.test", undefined],
   ];
   for (const [text, address, port, described] of cases)
     test(`${JSON.stringify(text)} is ${address === undefined ? "none" : `${address} port ${port}`}`, () => {
       const parsed = parseServerAddress(text);
-      if (address === undefined) return expect(parsed).toMatchObject({ ok: false, error: expect.stringContaining("expected system") });
+      if (address === undefined) return expect(parsed).toMatchObject({ ok: false, error: expect.stringContaining("expected managed, system") });
       expect(parsed).toEqual({ ok: true, value: { address, port } });
       if (parsed.ok) expect(describeServer(parsed.value)).toBe(described);
     });
