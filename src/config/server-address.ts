@@ -19,8 +19,7 @@ export const DNS_PORT = 53;
 /** RFC 7858 §3.1. */
 export const DOT_PORT = 853;
 
-const EXPECTED =
-  "managed, system, 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:5353, tls://dns.example or tls://192.0.2.53#dns.example";
+const EXPECTED = "managed, system, 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:5353, tls://dns.example or tls://192.0.2.53#dns.example";
 
 /** `127.0.0.1`, `127.0.0.1:5353`, `::1`, `[::1]:5353`, `[fe80::1%eth0]:53`, `tls://192.0.2.53#dns.example`, `tls://dns.example:8853`. */
 export function parseServerAddress(text: string): Parsed<ServerAddress> {
@@ -36,9 +35,14 @@ function parseTls(whole: string, rest: string): Parsed<ServerAddress> {
   const hash = rest.indexOf("#");
   const place = parsePlace(hash < 0 ? rest : rest.slice(0, hash), DOT_PORT);
   if (place === undefined)
-    return bad(`not a resolver for DNS over TLS: ${quoted(whole)}; expected tls://dns.example, tls://192.0.2.53 or tls://192.0.2.53#dns.example`);
+    return bad(
+      `not a resolver for DNS over TLS: ${quoted(whole)}; expected tls://dns.example, tls://192.0.2.53 or tls://192.0.2.53#dns.example`,
+    );
   if (hash < 0) return good({ ...place, tlsName: withoutZone(place.address) });
-  const name = rest.slice(hash + 1).toLowerCase().replace(/\.$/, "");
+  const name = rest
+    .slice(hash + 1)
+    .toLowerCase()
+    .replace(/\.$/, "");
   if (!isHostname(name) && isIP(name) === 0)
     return bad(`${quoted(whole)}: what stands behind # must be the name in the resolver's certificate, as in tls://192.0.2.53#dns.example`);
   return good({ ...place, tlsName: normalAddress(name) });

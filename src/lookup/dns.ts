@@ -8,11 +8,12 @@
  */
 import { randomInt } from "node:crypto";
 import type { Clock } from "../clock.ts";
-import { describeServer, type ServerAddress } from "../config/server-address.ts";
+import { describeServer, type ServerAddress, serverKey } from "../config/server-address.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { DnsLookup, Finding, HostAddress, LookupFailure, MxRecord, SecurityStatus } from "../policy/facts.ts";
 import { combineAddresses, withFamily } from "./addresses.ts";
 import { readAnswer } from "./answer.ts";
+import type { DotClient } from "./dot.ts";
 import { type ExchangeIo, type ExchangeResult, exchange, type Question } from "./exchange.ts";
 import { createFindingCache, type Fresh } from "./finding-cache.ts";
 import { encodeName } from "./names.ts";
@@ -22,8 +23,11 @@ import { type RecordData, type RecordType, typeNumber } from "./rdata.ts";
 import type { DnsResponse } from "./wire.ts";
 
 export interface DnsLookupOptions {
-  /** Best first. A function is asked before each question, so that a new resolv.conf counts at once. */
-  readonly servers: readonly ServerAddress[] | (() => readonly ServerAddress[]);
+  /**
+   * Best first. A function is asked before each question, so that a new resolv.conf counts at once; it may make the
+   * question wait, or fail.
+   */
+  readonly servers: readonly ServerAddress[] | (() => Servers | Promise<Servers>);
   /** Milliseconds for one try of one question. */
   readonly timeout: number;
   /** Tries of one question, over all servers. */
@@ -32,8 +36,10 @@ export interface DnsLookupOptions {
   /** Milliseconds; no answer is kept longer. */
   readonly longestTtl: number;
   readonly clock: Clock;
-  /** The servers whose AD bit is believed, port included; none if absent. */
-  readonly trustAdFrom?: readonly ServerAddress[];
+  /** The servers whose AD bit is believed, port included; none if absent. A function is asked when the answer has come. */
+  readonly trustAdFrom?: readonly ServerAddress[] | ((server: ServerAddress) => boolean);
+  /** Asks the servers that are named by `tls://`; closed by whoever made it. */
+  readonly dot?: DotClient;
   /** Whether IPv6 addresses are of use here; asked for each new look-up. Always, if absent. */
   readonly ipv6?: () => boolean;
   /** Questions on the wire at a time; more wait their turn. */
@@ -41,6 +47,8 @@ export interface DnsLookupOptions {
   /** 16 unpredictable bits. */
   readonly randomId?: () => number;
 }
+
+export type Servers = readonly ServerAddress[] | LookupFailure;
 
 export interface DnsClient extends DnsLookup {
   /** Any type dns-packet decodes. `""` and `"."` are the root. For CNAME the alias itself is the answer. */
@@ -77,7 +85,7 @@ const TELLING: Readonly<Record<LookupFailure["reason"], number>> = {
   unreachable: 1,
 };
 
-interface Answered {
+export interface Answered {
   readonly kind: "response";
   readonly response: DnsResponse;
   readonly server: ServerAddress;
@@ -87,16 +95,21 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
   const { clock, attempts, timeout, longestTtl } = options;
   const ipv6 = options.ipv6 ?? (() => true);
   const listServers = typeof options.servers === "function" ? options.servers : () => options.servers as readonly ServerAddress[];
-  const trusted = new Set((options.trustAdFrom ?? []).map(serverKey));
+  const trusts = believes(options.trustAdFrom ?? []);
   const cache = createFindingCache(options.cacheEntries, clock);
   const turnstile = createTurnstile(options.concurrent ?? CONCURRENT, clock);
   const resting = new Map<string, number>();
-  const io: ExchangeIo = { clock, timeout, randomId: options.randomId ?? (() => randomInt(0x10000)), open: new Set() };
+  const io: ExchangeIo = {
+    clock,
+    timeout,
+    randomId: options.randomId ?? (() => randomInt(0x10000)),
+    open: new Set(),
+    ...(options.dot === undefined ? {} : { dot: options.dot }),
+  };
   let closed = false;
 
   /** The servers in the order of this question: those that timed out lately come last. */
-  const inOrder = (): readonly ServerAddress[] => {
-    const servers = listServers();
+  const inOrder = (servers: readonly ServerAddress[]): readonly ServerAddress[] => {
     if (resting.size === 0) return servers;
     const now = clock.monotonic();
     for (const [key, until] of resting) if (until <= now) resting.delete(key);
@@ -105,7 +118,9 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
 
   /** Asks until a server answers or all have failed. One that gave an error is not asked again; a silent one is. */
   const query = async (question: Question): Promise<Answered | LookupFailure> => {
-    const line = [...inOrder()];
+    const servers = await listServers();
+    if ("kind" in servers) return closed ? STOPPED : servers;
+    const line = [...inOrder(servers)];
     let worst: LookupFailure | undefined;
     for (let attempt = 0; attempt < attempts && !closed; attempt++) {
       const server = line.shift();
@@ -140,7 +155,7 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
         return failure({ kind: "failed", reason: "timeout", detail: "too many other questions wait for the resolver" });
       if (answered.kind === "failed") return failure(answered);
       const { response, server } = answered;
-      secure &&= response.authenticData && trusted.has(serverKey(server));
+      secure &&= response.authenticData && trusts(server);
       octets += response.octets;
       const reading = readAnswer(response, asked, type, visited);
       if (reading.kind === "failed") return failure({ ...reading, detail: cleanText(reading.detail, 500) });
@@ -217,8 +232,8 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
   };
 }
 
-/** A response worth reading, or why it is none. Only NOERROR and NXDOMAIN say something about the name. */
-function judge(result: ExchangeResult, server: ServerAddress): Answered | LookupFailure {
+/** A response worth reading, or why it is none (the self-test judges by it too). Only NOERROR and NXDOMAIN say something about the name. */
+export function judge(result: ExchangeResult, server: ServerAddress): Answered | LookupFailure {
   if (result.kind === "failed") return result;
   const { response } = result;
   const from = describeServer(server);
@@ -247,8 +262,10 @@ function rank(failure: LookupFailure): number {
   return TELLING[failure.reason] * 2 + (failure.extendedError === undefined ? 0 : 1);
 }
 
-function serverKey(server: ServerAddress): string {
-  return `${server.address} ${server.port}`;
+function believes(trusted: Exclude<DnsLookupOptions["trustAdFrom"], undefined>): (server: ServerAddress) => boolean {
+  if (typeof trusted === "function") return trusted;
+  const keys = new Set(trusted.map(serverKey));
+  return (server) => keys.has(serverKey(server));
 }
 
 function canonical(name: string): string {

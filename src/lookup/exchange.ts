@@ -1,17 +1,17 @@
 /**
  * One question to one resolver (RFC 1035 §4.2, RFC 7766): over UDP from a fresh socket, over TCP if the answer was
- * truncated. Out comes the response that answers this very query, or the reason there is none. Packets that do not
+ * truncated; over TLS alone (lookup/dot.ts) where the server is named so. Out comes the response that answers this very query, or the reason there is none. Packets that do not
  * fit are passed over until the deadline, so that the first forgery does not decide (RFC 5452 §9). Which resolver is
  * asked next, and what the response means, is lookup/dns.ts.
  */
 import { createSocket } from "node:dgram";
 import { connect, isIPv6 } from "node:net";
 import type { Clock } from "../clock.ts";
-import { describeServer, type ServerAddress } from "../config/server-address.ts";
-import { cleanText } from "../mail/reply.ts";
+import type { ServerAddress } from "../config/server-address.ts";
 import type { LookupFailure } from "../policy/facts.ts";
-import { codeOf } from "../thrown.ts";
+import type { DotClient } from "./dot.ts";
 import type { RecordType } from "./rdata.ts";
+import { errorText, failed, type Raw } from "./trouble.ts";
 import { answersQuery, type DnsResponse, decodeResponse, encodeQuery, isTruncated } from "./wire.ts";
 
 export interface Question {
@@ -28,6 +28,8 @@ export interface ExchangeIo {
   readonly randomId: () => number;
   /** Gains a function that ends this exchange early, while it lasts. */
   readonly open: Set<() => void>;
+  /** Asks the servers that are named by `tls://`; without it they cannot be asked. */
+  readonly dot?: DotClient;
 }
 
 export type ExchangeResult = { readonly kind: "response"; readonly response: DnsResponse } | LookupFailure;
@@ -48,6 +50,12 @@ export async function exchange(server: ServerAddress, question: Question, io: Ex
 async function ask(server: ServerAddress, question: Question, edns: boolean, until: number, io: ExchangeIo): Promise<ExchangeResult> {
   const query = encodeQuery(io.randomId(), question.name, question.type, edns);
   const questionEnd = 12 + question.name.length + 4;
+  if (server.tlsName !== undefined) {
+    const overTls = await (io.dot?.ask(server, query, questionEnd, until) ??
+      failed("unreachable", server, "cannot be asked: nobody is trusted to certify resolvers"));
+    if (!Buffer.isBuffer(overTls)) return overTls;
+    return isTruncated(overTls) ? failed("malformed", server, "gave a truncated answer over TLS") : decoded(server, overTls, question);
+  }
   const overUdp = await askOverUdp(server, query, questionEnd, until, io);
   if (!Buffer.isBuffer(overUdp)) return overUdp;
   if (!isTruncated(overUdp)) return decoded(server, overUdp, question);
@@ -63,16 +71,6 @@ function decoded(server: ServerAddress, message: Buffer, question: Question): Ex
     ? { kind: "response", response: response.value }
     : failed("malformed", server, `gave an answer that cannot be read: ${response.error}`);
 }
-
-function failed(reason: LookupFailure["reason"], server: ServerAddress, what: string): LookupFailure {
-  return { kind: "failed", reason, detail: `resolver ${describeServer(server)} ${what}` };
-}
-
-function errorText(error: Error): string {
-  return cleanText(codeOf(error) ?? error.message, 100);
-}
-
-type Raw = Buffer | LookupFailure;
 
 interface Wait {
   readonly isOver: boolean;

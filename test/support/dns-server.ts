@@ -12,16 +12,19 @@
  * gives NODATA. Both carry a SOA. Aliases are followed inside the zone, as a resolver does.
  */
 import { createSocket, type RemoteInfo } from "node:dgram";
-import { createServer, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import dnsPacket, { type Answer, type DecodedPacket, type Packet, type Question, type RecordType } from "dns-packet";
 import { type Behaviour, blank, canonical, edns, RCODES, recordsOf, soa, truncated, type Zone, type ZoneEntry } from "./dns-zone.ts";
 
 export type { Behaviour, Rcode, Zone, ZoneEntry } from "./dns-zone.ts";
 
+export type Transport = "udp" | "tcp" | "tls";
+
 export interface SeenQuery {
   readonly name: string;
   readonly type: string;
-  readonly transport: "udp" | "tcp";
+  readonly transport: Transport;
   readonly id: number;
   readonly port: number;
   readonly recursionDesired: boolean;
@@ -37,6 +40,10 @@ export interface DnsServer {
   /** `127.0.0.1:40053`, as the setting `resolver.servers` takes it. */
   readonly setting: string;
   readonly queries: SeenQuery[];
+  /** TCP or TLS connections accepted so far; over TLS those whose handshake was completed. */
+  readonly connections: number;
+  /** Closes them all, as a server does that has had enough of an idle client. */
+  hangUp(): void;
   /** How often a name (and type) was asked. */
   count(name: string, type?: RecordType): number;
   /** Replaces a name, or removes it. */
@@ -48,7 +55,13 @@ export interface DnsServer {
   close(): Promise<void>;
 }
 
-export async function startDnsServer(initial: Zone = {}, options: { readonly address?: string } = {}): Promise<DnsServer> {
+export interface DnsServerOptions {
+  readonly address?: string;
+  /** Speaks TLS instead of TCP on its port (RFC 7858). */
+  readonly tls?: { readonly certificate: string; readonly key: string; readonly maxVersion?: "TLSv1.1" | "TLSv1.2" | "TLSv1.3" };
+}
+
+export async function startDnsServer(initial: Zone = {}, options: DnsServerOptions = {}): Promise<DnsServer> {
   const address = options.address ?? "127.0.0.1";
   const zone = new Map<string, ZoneEntry>(Object.entries(initial).map(([name, entry]) => [canonical(name), entry]));
   const misbehaved = new Map<string, number>();
@@ -59,7 +72,8 @@ export async function startDnsServer(initial: Zone = {}, options: { readonly add
   let negative: { readonly ttl: number; readonly minimum: number } | undefined = { ttl: 300, minimum: 60 };
   let closed = false;
 
-  const { udp, tcp } = await bindBoth(address);
+  const { udp, tcp } = await bindBoth(address, options.tls);
+  let connections = 0;
   const stranger = createSocket(address.includes(":") ? "udp6" : "udp4");
   await new Promise<void>((done) => stranger.bind(0, address, done));
 
@@ -85,7 +99,7 @@ export async function startDnsServer(initial: Zone = {}, options: { readonly add
 
   const answer = (
     query: Buffer,
-    transport: "udp" | "tcp",
+    transport: Transport,
     port: number,
     send: (bytes: Buffer, forged?: boolean) => void,
     hangUp: () => void,
@@ -170,7 +184,8 @@ export async function startDnsServer(initial: Zone = {}, options: { readonly add
       () => {},
     ),
   );
-  tcp.on("connection", (socket) => {
+  tcp.on(options.tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
+    connections++;
     open.add(socket);
     socket.on("close", () => open.delete(socket)).on("error", () => {});
     let pending = Buffer.alloc(0);
@@ -181,14 +196,18 @@ export async function startDnsServer(initial: Zone = {}, options: { readonly add
         pending = pending.subarray(2 + query.length);
         answer(
           query,
-          "tcp",
+          options.tls === undefined ? "tcp" : "tls",
           socket.remotePort ?? 0,
           (bytes) => {
             const length = Buffer.alloc(2);
             length.writeUInt16BE(bytes.length);
-            // In two pieces, since TCP keeps no message bounds.
-            socket.write(length);
-            setImmediate(() => socket.write(bytes));
+            // In two pieces, since TCP keeps no message bounds; a pipelined answer must not come between them.
+            if (options.tls !== undefined) {
+              socket.write(Buffer.concat([length, bytes]));
+            } else {
+              socket.write(length);
+              setImmediate(() => socket.write(bytes));
+            }
           },
           () => setImmediate(() => socket.end()),
         );
@@ -202,6 +221,12 @@ export async function startDnsServer(initial: Zone = {}, options: { readonly add
     port,
     setting: address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`,
     queries,
+    get connections() {
+      return connections;
+    },
+    hangUp() {
+      for (const socket of open) socket.destroy();
+    },
     count: (name, type) =>
       queries.filter((query) => canonical(query.name) === canonical(name) && (type === undefined || query.type === type)).length,
     set(name, entry) {
@@ -230,11 +255,18 @@ export async function startDnsServer(initial: Zone = {}, options: { readonly add
 }
 
 /** UDP and TCP on the same free port: the kernel picks one for UDP, and another is tried should TCP find it taken. */
-async function bindBoth(address: string): Promise<{ udp: ReturnType<typeof createSocket>; tcp: ReturnType<typeof createServer> }> {
+async function bindBoth(address: string, tls: DnsServerOptions["tls"]): Promise<{ udp: ReturnType<typeof createSocket>; tcp: Server }> {
   for (let tries = 0; ; tries++) {
     const udp = createSocket(address.includes(":") ? "udp6" : "udp4");
     await new Promise<void>((done, failed) => udp.once("error", failed).bind(0, address, done));
-    const tcp = createServer();
+    const tcp =
+      tls === undefined
+        ? createServer()
+        : createTlsServer({
+            ...{ cert: tls.certificate, key: tls.key, minVersion: "TLSv1", ciphers: "DEFAULT:@SECLEVEL=0" },
+            ...(tls.maxVersion === undefined ? {} : { maxVersion: tls.maxVersion }),
+          });
+    tcp.on("tlsClientError", () => {});
     try {
       await new Promise<void>((done, failed) => tcp.once("error", failed).listen(udp.address().port, address, done));
       return { udp, tcp };
@@ -245,7 +277,7 @@ async function bindBoth(address: string): Promise<{ udp: ReturnType<typeof creat
   }
 }
 
-function seen(packet: DecodedPacket, question: Question, transport: "udp" | "tcp", port: number): SeenQuery {
+function seen(packet: DecodedPacket, question: Question, transport: Transport, port: number): SeenQuery {
   const opt = packet.additionals?.find((record) => record.type === "OPT");
   return {
     name: question.name,
