@@ -1,6 +1,8 @@
 export interface TestPackage {
   readonly name: string;
-  readonly command: string;
+  /** A program it brings, or a file. */
+  readonly command?: string;
+  readonly file?: string;
   readonly why: string;
   readonly unpackedAs?: string;
   readonly user?: string;

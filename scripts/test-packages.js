@@ -43,6 +43,13 @@ export const testPackages = [
   { name: "strace", command: "strace", why: "sees the order of sync and reply" },
   { name: "openssl", command: "openssl", why: "makes the tests' certificates" },
   { name: "procps", command: "ps", why: "looks for processes left behind" },
+  { name: "nsd", command: "nsd", why: "serves the lab's signed zones" },
+  { name: "ldnsutils", command: "ldns-signzone", why: "signs the lab's zones" },
+  { name: "unbound", command: "unbound", why: "a validating resolver" },
+  { name: "dns-root-data", file: "/usr/share/dns/root.key", why: "the resolver's trust anchor" },
+  { name: "iproute2", command: "ip", why: "brings up the lab's network namespace" },
+  { name: "util-linux", command: "setpriv", why: "ends the resolver with the relay" },
+  { name: "util-linux", command: "unshare", why: "makes the lab's network namespace" },
 ];
 
 /** The first place in PATH or the system's folders that has it, or undefined. */
@@ -68,6 +75,7 @@ export function unpackedFolder(name) {
 export function missingPackages(packages = testPackages) {
   return packages.filter((one) => {
     if (one.user !== undefined && !userExists(one.user)) return true;
+    if (one.file !== undefined) return !existsSync(one.file);
     return one.unpackedAs === undefined
       ? findCommand(one.command) === undefined
       : !existsSync(join(unpackedFolder(one.unpackedAs), one.command));
@@ -104,7 +112,8 @@ export function ensureTestPackages() {
     }
   });
   const still = missingPackages();
-  if (still.length > 0) throw new Error(`installed, but still not found: ${still.map((one) => `${one.name} (${one.command})`).join(", ")}`);
+  if (still.length > 0)
+    throw new Error(`installed, but still not found: ${still.map((one) => `${one.name} (${one.command ?? one.file})`).join(", ")}`);
   return missing.map((one) => one.name);
 }
 
