@@ -65,12 +65,12 @@ async function relayOne(): Promise<void> {
           step: "done",
           tls: {
             kind: "authenticated",
-            referenceIdentifier: "mx1.example.org",
             session: {
               protocol: "TLSv1.3",
               cipher: "TLS_AES_256_GCM_SHA384",
               serverName: "mx1.example.org",
               chain: [certificate, certificate],
+              webpki: { held: true, referenceIdentifier: "mx1.example.org" },
             },
           },
         },

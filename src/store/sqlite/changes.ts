@@ -5,6 +5,7 @@
 import type Database from "better-sqlite3";
 import { BROKEN_PROMISE } from "./errors.ts";
 import { DueLeases } from "./lease-due.ts";
+import { STS_COLUMNS } from "./policies.ts";
 import { ENTRY_COLUMNS, MESSAGE_COLUMNS, messagePlace, placeholders, RECIPIENT_COLUMNS } from "./rows.ts";
 import type { EnqueueRows, LeaseKey, Row, SettleRows, WriterRequest } from "./wire.ts";
 
@@ -97,6 +98,18 @@ export class Changes {
         return undefined;
       case "remove-user":
         return this.#run("DELETE FROM user WHERE name = ?", request.name) > 0;
+      case "save-sts":
+        this.#run(`INSERT OR REPLACE INTO sts_policy (${STS_COLUMNS}) VALUES (${placeholders(STS_COLUMNS)})`, ...request.row);
+        return undefined;
+      case "forget-sts":
+        return this.#run("DELETE FROM sts_policy WHERE domain = ?", request.domain) > 0;
+      case "note-dane":
+        this.#run(
+          "INSERT INTO dane_next_hop (next_hop, seen_at) VALUES (?, ?) ON CONFLICT (next_hop) DO UPDATE SET seen_at = max(seen_at, excluded.seen_at)",
+          request.nextHop,
+          request.at,
+        );
+        return undefined;
       case "probe":
         return this.#probe(request.now);
       case "vacuum":

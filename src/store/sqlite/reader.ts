@@ -8,6 +8,7 @@ import { openForReading } from "./database.ts";
 import { describeError } from "./errors.ts";
 import { firstNumberAt } from "./ids.ts";
 import { Listing } from "./list.ts";
+import { findDane, findSts, listSts } from "./policies.ts";
 import { Statements } from "./statements.ts";
 import { Summaries } from "./summaries.ts";
 import type { ReaderQueries, ReaderReply, ReaderRequest } from "./wire.ts";
@@ -32,6 +33,9 @@ function makeAnswers(sql: Statements): Answers {
     readChunk: (body, seq) => sql.pluck<Uint8Array>("SELECT octets FROM body_chunk WHERE body = ? AND seq = ?", body, seq),
     readBody: (message) => sql.pluck<Uint8Array>("SELECT octets FROM body WHERE message = ?", message),
     users: () => findUsers(sql),
+    findSts: (policyDomain) => findSts(sql, policyDomain),
+    listSts: (limit, after) => listSts(sql, limit, after),
+    findDane: (nextHop) => findDane(sql, nextHop),
     freeOctets: () => (sql.pluck<number>("PRAGMA freelist_count") ?? 0) * (sql.pluck<number>("PRAGMA page_size") ?? 0),
   };
 }

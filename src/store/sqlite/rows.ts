@@ -11,7 +11,7 @@ import type { Row, SqlValue } from "./wire.ts";
 export type MessageFacts = Omit<NewMessage, "recipients">;
 
 export const MESSAGE_COLUMNS =
-  "number, id, sender, submitter, listener, client_address, ehlo_name, user_name, submission_tls, return_content, envelope_id, " +
+  "number, id, sender, submitter, listener, client_address, ehlo_name, user_name, submission_tls, return_content, envelope_id, tls_tag, " +
   "eight_bit, utf8_headers, message_id, received_at, expires_at, size, chunked_body, first_entry, entries, first_recipient, recipients";
 
 export const RECIPIENT_COLUMNS = "id, message, entry, address, next_hop, notify, original_recipient, state";
@@ -48,6 +48,7 @@ export function messageRow(message: NewMessage, size: number, place: MessagePlac
     origin.tls ?? null,
     message.returnContent ?? null,
     message.envelopeId ?? null,
+    message.tlsTag ?? null,
     message.needs.eightBit ? 1 : 0,
     message.needs.utf8Headers ? 1 : 0,
     message.messageId ?? null,
@@ -74,6 +75,7 @@ type MessageTuple = readonly [
   tls: string | null,
   returnContent: "full" | "headers" | null,
   envelopeId: string | null,
+  tlsTag: "required" | "optional" | null,
   eightBit: number,
   utf8Headers: number,
   messageId: string | null,
@@ -100,6 +102,7 @@ export function messageFacts(row: Row): MessageFacts {
     tls,
     returnContent,
     envelopeId,
+    tlsTag,
     eightBit,
     utf8Headers,
     messageId,
@@ -121,6 +124,7 @@ export function messageFacts(row: Row): MessageFacts {
     origin,
     ...(returnContent !== null && { returnContent }),
     ...(envelopeId !== null && { envelopeId }),
+    ...(tlsTag !== null && { tlsTag }),
     needs: { eightBit: eightBit === 1, utf8Headers: utf8Headers === 1 },
     ...(messageId !== null && { messageId }),
     receivedAt,
@@ -133,11 +137,11 @@ export function messagePlace(row: Row): MessagePlace & { readonly recipients: nu
   const tuple = row as unknown as MessageTuple;
   return {
     number: tuple[0],
-    chunkedBody: tuple[17],
-    firstEntry: tuple[18],
-    entries: tuple[19],
-    firstRecipient: tuple[20],
-    recipients: tuple[21],
+    chunkedBody: tuple[18],
+    firstEntry: tuple[19],
+    entries: tuple[20],
+    firstRecipient: tuple[21],
+    recipients: tuple[22],
   };
 }
 

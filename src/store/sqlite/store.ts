@@ -8,11 +8,12 @@ import type { EmitEvent } from "../../events.ts";
 import type { NextHop } from "../../mail/domain.ts";
 import type { BodySource, Lease, LeasedEntry, NewMessage, QueueId } from "../../queue/entry.ts";
 import type { DeliveryProblem, RecipientOutcome, Settlement } from "../../queue/settlement.ts";
-import type { BodyWriter, EnqueueOptions, QueueAdmin, QueueStore, StorageTrouble, UserStore } from "../../queue/store.ts";
+import type { BodyWriter, EnqueueOptions, PolicyStore, QueueAdmin, QueueStore, StorageTrouble, UserStore } from "../../queue/store.ts";
 import { SqliteAdmin } from "./admin.ts";
 import { type LastKeys, type PreparedMessage, prepareMessage } from "./enqueue-rows.ts";
 import { QueueIds } from "./ids.ts";
 import { OpenLeases } from "./open-leases.ts";
+import { SqlitePolicies } from "./policies.ts";
 import { ReaderLink } from "./reader-link.ts";
 import { Room } from "./room.ts";
 import { entryFacts, messageFacts, messagePlace, queuedRecipient } from "./rows.ts";
@@ -49,6 +50,7 @@ const LEASE_KEY = (lease: Lease): LeaseKey => [lease.entryId, lease.generation];
 export class SqliteStore implements QueueStore {
   readonly admin: QueueAdmin;
   readonly users: UserStore;
+  readonly policies: PolicyStore;
   readonly #clock: Clock;
   readonly #ids: QueueIds;
   readonly #spool: Spool;
@@ -79,6 +81,7 @@ export class SqliteStore implements QueueStore {
     });
     this.admin = new SqliteAdmin(reader, writer, () => this.#leases.size);
     this.users = new SqliteUsers(reader, writer);
+    this.policies = new SqlitePolicies(reader, writer);
   }
 
   /** Rejects with a sentence for the operator when the file is refused. */

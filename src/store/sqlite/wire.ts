@@ -2,7 +2,7 @@
  * What the threads say to each other. The main thread prepares rows, so that the writer only binds and commits; rows
  * are arrays in the order of rows.ts, because names would cross with every message.
  */
-import type { DestinationSummary, EntrySummary, MessageStory, QueueFilter, QueueTotals, User } from "../../queue/store.ts";
+import type { DestinationSummary, EntrySummary, KeptStsPolicy, MessageStory, QueueFilter, QueueTotals, User } from "../../queue/store.ts";
 import type { ProblemType } from "../../queue/settlement.ts";
 import type { NextHop } from "../../mail/domain.ts";
 import type { ThreadError } from "./errors.ts";
@@ -62,6 +62,9 @@ export type WriterRequest =
   | { readonly op: "forget-messages"; readonly messages: readonly number[] }
   | { readonly op: "save-user"; readonly row: Row }
   | { readonly op: "remove-user"; readonly name: string }
+  | { readonly op: "save-sts"; readonly row: Row }
+  | { readonly op: "forget-sts"; readonly domain: string }
+  | { readonly op: "note-dane"; readonly nextHop: string; readonly at: number }
   | { readonly op: "probe"; readonly now: number }
   | { readonly op: "vacuum"; readonly pages: number }
   | { readonly op: "refill-reserve" }
@@ -141,6 +144,9 @@ export interface ReaderQueries {
   readChunk(body: number, seq: number): Uint8Array | undefined;
   readBody(message: number): Uint8Array | undefined;
   users(): User[];
+  findSts(policyDomain: string): KeptStsPolicy | undefined;
+  listSts(limit: number, after: string): KeptStsPolicy[];
+  findDane(nextHop: string): number | undefined;
   freeOctets(): number;
 }
 

@@ -33,6 +33,8 @@ const GROUP_REQUESTS = 500;
 const GROUP_OCTETS = 8 * 1024 * 1024;
 /** Chunks of large bodies have transactions of their own between the groups, about a megabyte each. */
 const CHUNK_GROUP = 4;
+/** What may not take the room that is kept for settlements. */
+const NOT_FROM_THE_RESERVE: ReadonlySet<WriterRequest["op"]> = new Set(["enqueue", "chunk", "probe", "save-sts", "note-dane"]);
 /** After a failed bite of housekeeping, wait before the next. */
 const HOUSEKEEPING_PAUSE = 5000;
 
@@ -204,7 +206,7 @@ class Writer {
   #apply(pending: Pending, reply: Results): void {
     const { request, number } = pending;
     let value: unknown;
-    if (this.#reserve.spent && (request.op === "enqueue" || request.op === "chunk" || request.op === "probe")) this.#reserve.demand();
+    if (this.#reserve.spent && NOT_FROM_THE_RESERVE.has(request.op)) this.#reserve.demand();
     if (request.op === "statistics") value = { commits: this.#commits, requests: this.#answered } satisfies Statistics;
     else if (request.op === "refill-reserve") this.#reserve.refill();
     else value = this.#changes.apply(request, pending.octets);
