@@ -1,7 +1,6 @@
 /**
- * The two pieces of a certificate that are compared octet by octet, taken as they stand in its DER (RFC 5280 §4.1): the
- * subjectPublicKeyInfo, and the algorithm it is signed with. Octets in, views of them out; undefined where they do not
- * nest as they should. Everything else in a certificate is read by node:crypto and, for policy/dane-path.ts, pkijs.
+ * What of a certificate is compared octet by octet: octets in, a view of them out; undefined where they do not nest as they
+ * should. Everything else in a certificate is read by node:crypto, and by pkijs for policy/path-certificate.ts.
  */
 
 interface Element {
@@ -34,26 +33,18 @@ export function isOneSequence(der: Buffer): boolean {
   return whole?.tag === SEQUENCE && whole.end === der.length;
 }
 
-export interface CertificatePieces {
-  /** RFC 6698 §2.1.2, selector 1. Never encoded anew: another encoder may write the same key otherwise. */
-  readonly subjectPublicKeyInfo: Buffer;
-  /** AlgorithmIdentifier with its parameters. */
-  readonly signatureAlgorithm: Buffer;
-}
-
-export function readPieces(der: Buffer): CertificatePieces | undefined {
+/**
+ * The subjectPublicKeyInfo of a certificate (RFC 5280 §4.1, RFC 6698 §2.1.2 selector 1). Never encoded anew: another encoder
+ * may write the same key otherwise, and then its digest is another.
+ */
+export function readPublicKeyInfo(der: Buffer): Buffer | undefined {
   const certificate = element(der, 0, der.length);
   if (certificate?.tag !== SEQUENCE) return undefined;
   const toBeSigned = element(der, certificate.start, certificate.end);
   if (toBeSigned?.tag !== SEQUENCE) return undefined;
-  const algorithm = element(der, toBeSigned.end, certificate.end);
   let field = element(der, toBeSigned.start, toBeSigned.end);
-  // Serial number, signature, issuer, validity, subject, subjectPublicKeyInfo (RFC 5280 §4.1).
+  // Before it: serial number, signature, issuer, validity, subject.
   for (let passed = field?.tag === VERSION ? -1 : 0; field !== undefined && passed < 5; passed++)
     field = element(der, field.end, toBeSigned.end);
-  if (field?.tag !== SEQUENCE || algorithm?.tag !== SEQUENCE) return undefined;
-  return {
-    subjectPublicKeyInfo: der.subarray(field.at, field.end),
-    signatureAlgorithm: der.subarray(algorithm.at, algorithm.end),
-  };
+  return field?.tag === SEQUENCE ? der.subarray(field.at, field.end) : undefined;
 }

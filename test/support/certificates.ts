@@ -14,7 +14,7 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const newKeyPair = promisify(generateKeyPair);
 
-export type TestKey = "ec" | "rsa-2048" | "rsa-1024";
+export type TestKey = "ec" | "rsa-2048" | "rsa-1024" | "ed25519";
 export type TestDigest = "sha256" | "sha1";
 
 export interface CertificateWishes {
@@ -30,6 +30,8 @@ export interface CertificateWishes {
   readonly to?: Date;
   /** Signed by its own key instead of the CA's. */
   readonly selfSigned?: boolean;
+  /** Instead of those of a server: lines as `openssl ca` takes them; subjectAltName is added. */
+  readonly extensions?: string;
 }
 
 export interface IssuedCertificate {
@@ -45,9 +47,13 @@ export interface CaOptions {
   readonly key?: TestKey;
   readonly from?: Date;
   readonly to?: Date;
+  /** Instead of those of a CA. */
+  readonly extensions?: string;
 }
 
 export interface TestCa {
+  /** This CA's own certificate. */
+  readonly own: string;
   /** The root certificate. */
   readonly pem: string;
   readonly file: string;
@@ -99,11 +105,14 @@ interface Order {
   readonly to: Date;
   /** Absent: self-signed. */
   readonly issuer?: { readonly certificateFile: string; readonly keyFile: string };
+  /** The key that signs has its digest built in. */
+  readonly digestless: boolean;
 }
 
 async function makeKey(kind: TestKey): Promise<string> {
   const privateKeyEncoding = { type: "pkcs8", format: "pem" } as const;
   const publicKeyEncoding = { type: "spki", format: "pem" } as const;
+  if (kind === "ed25519") return (await newKeyPair("ed25519", { privateKeyEncoding, publicKeyEncoding })).privateKey;
   if (kind === "ec") return (await newKeyPair("ec", { namedCurve: "prime256v1", privateKeyEncoding, publicKeyEncoding })).privateKey;
   const modulusLength = kind === "rsa-2048" ? 2048 : 1024;
   return (await newKeyPair("rsa", { modulusLength, privateKeyEncoding, publicKeyEncoding })).privateKey;
@@ -150,35 +159,47 @@ CN = ${order.commonName}
       : ["-cert", order.issuer.certificateFile, "-keyfile", order.issuer.keyFile];
   await run("openssl", [
     ...["ca", "-batch", "-notext", "-utf8", "-config", file("config"), "-in", file("request.pem"), "-out", file("certificate.pem")],
-    ...["-md", order.digest, "-startdate", generalizedTime(order.from), "-enddate", generalizedTime(order.to), ...issuer],
+    ...[
+      "-md",
+      order.digestless ? "null" : order.digest,
+      "-startdate",
+      generalizedTime(order.from),
+      "-enddate",
+      generalizedTime(order.to),
+      ...issuer,
+    ],
   ]);
   const [certificate, key] = await Promise.all([readFile(file("certificate.pem"), "utf8"), readFile(file("key.pem"), "utf8")]);
   return { certificate, key, certificateFile: file("certificate.pem"), keyFile: file("key.pem") };
 }
 
-function leafExtensions(names: readonly string[]): string {
+const SERVER_EXTENSIONS = [
+  "basicConstraints = critical, CA:FALSE",
+  "keyUsage = critical, digitalSignature, keyEncipherment",
+  "extendedKeyUsage = serverAuth, clientAuth",
+];
+
+function leafExtensions({ names, extensions }: CertificateWishes): string {
   const alternatives = names.map((name) => `${isIP(name) === 0 ? "DNS" : "IP"}:${name}`);
   return [
-    "basicConstraints = critical, CA:FALSE",
-    "keyUsage = critical, digitalSignature, keyEncipherment",
-    "extendedKeyUsage = serverAuth, clientAuth",
+    ...(extensions === undefined ? SERVER_EXTENSIONS : [extensions]),
     ...(alternatives.length === 0 ? [] : [`subjectAltName = ${alternatives.join(", ")}`]),
   ].join("\n");
 }
 
 const CA_EXTENSIONS = "basicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\nsubjectKeyIdentifier = hash";
 
-function caOf(own: IssuedCertificate, root: IssuedCertificate, between: string): TestCa {
+function caOf(own: IssuedCertificate, root: IssuedCertificate, between: string, digestless: boolean): TestCa {
   const issued = new Map<string, Promise<IssuedCertificate>>();
   async function issueNew(wishes: CertificateWishes): Promise<IssuedCertificate> {
     const leaf = await sign({
       commonName: wishes.commonName ?? wishes.names[0] ?? "nameless",
-      extensions: leafExtensions(wishes.names),
+      extensions: leafExtensions(wishes),
       key: wishes.key ?? "ec",
       digest: wishes.digest ?? "sha256",
       from: wishes.from ?? new Date(Date.now() - DAY),
       to: wishes.to ?? new Date(Date.now() + 30 * DAY),
-      ...(wishes.selfSigned === true ? {} : { issuer: own }),
+      ...(wishes.selfSigned === true ? { digestless: wishes.key === "ed25519" } : { issuer: own, digestless }),
     });
     if (wishes.selfSigned === true || between === "") return leaf;
     const certificate = leaf.certificate + between;
@@ -188,6 +209,7 @@ function caOf(own: IssuedCertificate, root: IssuedCertificate, between: string):
   return {
     pem: root.certificate,
     file: root.certificateFile,
+    own: own.certificate,
     issue(wishes) {
       const memo = JSON.stringify(wishes);
       const known = issued.get(memo) ?? issueNew(wishes);
@@ -195,16 +217,21 @@ function caOf(own: IssuedCertificate, root: IssuedCertificate, between: string):
       return known;
     },
     async subordinate(options = {}) {
-      const ca = await sign({ ...caOrder(options, "Postern Test Subordinate CA"), digest: options.digest ?? "sha256", issuer: own });
-      return caOf(ca, root, ca.certificate + between);
+      const ca = await sign({
+        ...caOrder(options, "Postern Test Subordinate CA"),
+        digest: options.digest ?? "sha256",
+        issuer: own,
+        digestless,
+      });
+      return caOf(ca, root, ca.certificate + between, options.key === "ed25519");
     },
   };
 }
 
-function caOrder(options: CaOptions, name: string): Omit<Order, "issuer" | "digest"> {
+function caOrder(options: CaOptions, name: string): Omit<Order, "issuer" | "digest" | "digestless"> {
   return {
     commonName: options.name ?? name,
-    extensions: CA_EXTENSIONS,
+    extensions: options.extensions ?? CA_EXTENSIONS,
     key: options.key ?? "ec",
     from: options.from ?? new Date(Date.now() - 2 * DAY),
     to: options.to ?? new Date(Date.now() + 60 * DAY),
@@ -213,7 +240,7 @@ function caOrder(options: CaOptions, name: string): Omit<Order, "issuer" | "dige
 
 /** Signed by a leaf that is no CA, and sent with it: what a stolen or rented certificate could do if nobody looked. */
 export function issueBelow(leaf: IssuedCertificate, wishes: CertificateWishes): Promise<IssuedCertificate> {
-  return caOf(leaf, leaf, leaf.certificate).issue(wishes);
+  return caOf(leaf, leaf, leaf.certificate, false).issue(wishes);
 }
 
 const cas = new Map<string, Promise<TestCa>>();
@@ -221,7 +248,9 @@ const cas = new Map<string, Promise<TestCa>>();
 /** The same options give the same CA; give it another `name` for a CA that nobody trusts. */
 export function createTestCa(options: CaOptions = {}): Promise<TestCa> {
   const memo = JSON.stringify(options);
-  const known = cas.get(memo) ?? sign({ ...caOrder(options, "Postern Test Root"), digest: "sha256" }).then((root) => caOf(root, root, ""));
+  const digestless = options.key === "ed25519";
+  const order = { ...caOrder(options, "Postern Test Root"), digest: "sha256", digestless } as const;
+  const known = cas.get(memo) ?? sign(order).then((root) => caOf(root, root, "", digestless));
   cas.set(memo, known);
   return known;
 }

@@ -1,0 +1,177 @@
+/**
+ * Certification paths to a trust anchor that DNS names (RFC 7672 §3.1.2, RFC 7671 §5.2, RFC 5280 §6.1): what the host sent
+ * and what TLSA records hold in full in, the record that a valid path ends at, or why there is none, out. No root of this
+ * system and nothing fetched takes part (RFC 7671 §5.2.2). Reading a certificate is policy/path-certificate.ts.
+ *
+ * The path is built and judged here, not by pkijs' CertificateChainValidationEngine. Of pkijs 4.0.0: it takes the last
+ * certificate of its list for the leaf after dropping duplicates, so that a leaf sent twice has another one validated in
+ * its place; it does not apply the anchor's own name constraints and path length where the anchor is no root; it has no
+ * Ed25519; and certificates that all issue each other cost it every permutation.
+ */
+import type { KeyObject, X509Certificate } from "node:crypto";
+import { cleanText } from "../mail/reply.ts";
+import type { TlsaRecord } from "./facts.ts";
+import { findForbiddenName } from "./name-constraints.ts";
+import type { TlsFailureType } from "./outcome.ts";
+import { type PathCertificate, readPathCertificate } from "./path-certificate.ts";
+
+export interface PathQuestion {
+  readonly leaf: X509Certificate;
+  /** What else may stand on a path: sent by the host, or in full in a record. None equals the leaf or another. */
+  readonly issuers: readonly X509Certificate[];
+  /** The record that makes this issuer an anchor. */
+  readonly findAnchor: (issuer: X509Certificate) => TlsaRecord | undefined;
+  /** Anchors of which only the key is known (RFC 7671 §5.2.3). */
+  readonly keys: readonly { readonly key: KeyObject; readonly record: TlsaRecord }[];
+  readonly now: number;
+}
+
+export type PathVerdict =
+  | { readonly kind: "valid"; readonly record: TlsaRecord; readonly leaf: PathCertificate }
+  /** The best path found, and what is wrong with it. */
+  | { readonly kind: "invalid"; readonly type: TlsFailureType; readonly detail: string }
+  /** Nothing leads to an anchor; `top` is as far as it went. */
+  | { readonly kind: "none"; readonly top: X509Certificate };
+
+/** A signature takes up to some ms with the largest keys, and a path that is meant has few of them. */
+const MOST_SIGNATURES = 40;
+const MOST_PATHS = 200;
+
+type Trouble = Extract<PathVerdict, { kind: "invalid" }>;
+
+/** Shortest first, each path at most once; what is tried is limited, so that a chain made to be slow only fails. */
+export function findPath(question: PathQuestion): PathVerdict {
+  const { leaf, issuers, keys, now } = question;
+  const isIssuedBy = createIssuanceCheck();
+  const readings = new Map<X509Certificate, PathCertificate | undefined>();
+  const read = (x509: X509Certificate): PathCertificate | undefined => {
+    if (!readings.has(x509)) readings.set(x509, readPathCertificate(x509));
+    return readings.get(x509);
+  };
+  let trouble: Trouble | undefined;
+  const paths: (readonly X509Certificate[])[] = [[leaf]];
+  for (let at = 0; at < paths.length; at++) {
+    const path = paths[at] ?? [];
+    const top = path.at(-1) ?? leaf;
+    const signing = keys.find(({ key }) => isIssuedBy(top, key));
+    if (signing !== undefined) {
+      const verdict = judgePath(path, false, signing.record, now, read);
+      if (verdict.kind === "valid") return verdict;
+      trouble ??= verdict;
+    }
+    for (const issuer of issuers) {
+      if (path.includes(issuer) || !isIssuedBy(top, issuer)) continue;
+      const longer = [...path, issuer];
+      const record = question.findAnchor(issuer);
+      if (record !== undefined) {
+        const verdict = judgePath(longer, true, record, now, read);
+        if (verdict.kind === "valid") return verdict;
+        trouble ??= verdict;
+      }
+      if (paths.length < MOST_PATHS) paths.push(longer);
+    }
+  }
+  return trouble ?? { kind: "none", top: paths.at(-1)?.at(-1) ?? leaf };
+}
+
+/** Name, key identifier, and the signature itself; each pair once, and a limited number of them. */
+function createIssuanceCheck(): (child: X509Certificate, issuer: X509Certificate | KeyObject) => boolean {
+  const known = new Map<X509Certificate, Map<X509Certificate | KeyObject, boolean>>();
+  let signatures = 0;
+  const verify = (child: X509Certificate, issuer: X509Certificate | KeyObject): boolean => {
+    try {
+      if ("checkIssued" in issuer && !child.checkIssued(issuer)) return false;
+      if ((signatures += 1) > MOST_SIGNATURES) return false;
+      return child.verify("checkIssued" in issuer ? issuer.publicKey : issuer);
+    } catch {
+      // A key of a kind that OpenSSL does not know.
+      return false;
+    }
+  };
+  return (child, issuer) => {
+    const ofChild = known.get(child) ?? new Map<X509Certificate | KeyObject, boolean>();
+    known.set(child, ofChild);
+    const before = ofChild.get(issuer);
+    if (before !== undefined) return before;
+    const is = verify(child, issuer);
+    ofChild.set(issuer, is);
+    return is;
+  };
+}
+
+/** RFC 5280 §6.1.3 to §6.1.5, signatures and names of issuers being checked already. `path` goes from the leaf to the anchor, or to what its key signed. */
+function judgePath(
+  path: readonly X509Certificate[],
+  endsAtAnchor: boolean,
+  record: TlsaRecord,
+  now: number,
+  read: (x509: X509Certificate) => PathCertificate | undefined,
+): Extract<PathVerdict, { kind: "valid" }> | Trouble {
+  const certificates: PathCertificate[] = [];
+  for (const [index, x509] of path.entries()) {
+    const certificate = read(x509);
+    if (certificate === undefined) return untrusted(`${whose(path, index)} cannot be read`);
+    certificates.push(certificate);
+  }
+  const anchorAt = endsAtAnchor ? path.length - 1 : path.length;
+  // How many CA certificates stand between this one and the leaf; one that renews its own name does not count (§4.2.1.9).
+  let between = 0;
+  for (const [index, certificate] of certificates.entries()) {
+    const it = whose(path, index);
+    const { unknownCritical, weakKey, weakSignature, pathLength } = certificate;
+    if (unknownCritical !== undefined) return untrusted(`${it} has a critical extension that is not understood here (${unknownCritical})`);
+    if (weakKey !== undefined) return untrusted(`${it} has ${weakKey}`);
+    // Nobody relies on the signature of an anchor.
+    if (index < anchorAt && weakSignature !== undefined) return untrusted(`${it} is signed with ${weakSignature}`);
+    if (!certificate.forServers) return untrusted(`${it} is not for TLS servers (extendedKeyUsage)`);
+    if (index === 0) continue;
+    if (!certificate.maySign) return untrusted(`${it} may not sign others: it is not marked as a CA`);
+    if (pathLength !== undefined && between > pathLength)
+      return untrusted(`${it} allows ${pathLength} CA certificates below it, and there are ${between}`);
+    if (!certificate.selfIssued) between += 1;
+    const forbidden = findForbidden(certificate, certificates.slice(0, index));
+    if (forbidden !== undefined) return untrusted(`${it} does not allow ${forbidden} (name constraints)`);
+  }
+  const [leaf] = certificates;
+  const old = certificates.findIndex(({ to }) => !(now <= to));
+  if (old !== -1)
+    return { kind: "invalid", type: "certificate-expired", detail: `${whose(path, old)} ended ${day(path[old]?.validTo ?? "")}` };
+  const young = certificates.findIndex(({ from }) => !(now >= from));
+  if (young !== -1) {
+    const from = day(path[young]?.validFrom ?? "");
+    const detail = `${whose(path, young)} is not valid before ${from} (certificate-not-yet-valid)`;
+    return { kind: "invalid", type: "validation-failure", detail };
+  }
+  return leaf === undefined ? untrusted("the host presented no certificate") : { kind: "valid", record, leaf };
+}
+
+/** `below` begins with the leaf. A CA that renews its own name is not constrained by the one it renews (RFC 5280 §6.1.3 b). */
+function findForbidden({ constraints }: PathCertificate, below: readonly PathCertificate[]): string | undefined {
+  if (constraints === undefined) return undefined;
+  for (const [index, certificate] of below.entries()) {
+    if (index > 0 && certificate.selfIssued) continue;
+    const forbidden = findForbiddenName(constraints, certificate);
+    if (forbidden !== undefined) return forbidden;
+  }
+  return undefined;
+}
+
+function untrusted(detail: string): Trouble {
+  return { kind: "invalid", type: "certificate-not-trusted", detail };
+}
+
+function whose(path: readonly X509Certificate[], index: number): string {
+  return index === 0 ? "the certificate" : `the CA certificate ${oneLine(path[index]?.subject ?? "")}`;
+}
+
+/** A name of a certificate on one line, clean. */
+export function oneLine(name: string | undefined): string {
+  return cleanText((name ?? "").split("\n").join(", "), 200);
+}
+
+/** `2026-08-30 11:02 UTC`, for people. */
+export function day(text: string): string {
+  const time = Date.parse(text);
+  if (Number.isNaN(time)) return cleanText(text, 40);
+  return new Date(time).toISOString().replace(/^(\S{10})T(\d\d:\d\d):.*$/, "$1 $2 UTC");
+}
