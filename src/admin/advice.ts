@@ -3,7 +3,8 @@
  * words out. Pure, and the only place that holds these words; `queue why`, the JSON answers and later the page show them.
  * Each reason has an anchor of the same name in docs/reasons.md.
  */
-import type { DeliveryProblem, ProblemType } from "../queue/settlement.ts";
+import type { Rule } from "../policy/decision.ts";
+import type { DeliveryProblem, HostReport, ProblemType } from "../queue/settlement.ts";
 
 export interface Advice {
   /** One sentence without a final full stop. */
@@ -22,6 +23,8 @@ export interface AdviceSubject {
   readonly id?: string;
   /** `AttemptRecord.demanded`: who set the demand decides which setting would lower it. */
   readonly demanded?: string;
+  /** The host that decided, as it was met: its rules say what besides the floor stands in the way. */
+  readonly report?: Pick<HostReport, "step" | "tls" | "policy">;
   /** False once nothing waits any more: then a retry is no advice. */
   readonly waits: boolean;
 }
@@ -56,6 +59,7 @@ const WORDS: Record<ProblemType, Words> = {
     todo: (host) => `install a certificate of a public CA on ${host}, with its whole chain`,
     floor: "encrypted",
   },
+  // The plain case; what stands in brackets in the detail has words of its own below.
   "validation-failure": {
     meaning: "TLS with the host failed, or its certificate is not good enough",
     todo: (host) => `make ${host} speak TLS 1.2 or later with a sound key and a matching certificate`,
@@ -70,8 +74,8 @@ const WORDS: Record<ProblemType, Words> = {
     todo: (_host, { nextHop }) => `repair the DNSSEC of ${nextHop}; compare https://dnsviz.net`,
   },
   "dane-required": {
-    meaning: "DANE was demanded and the domain has no usable TLSA records",
-    todo: (host) => `publish TLSA records for ${host}`,
+    meaning: "tls.host asks for DANE here, and the domain does not offer it: signed MX records and usable TLSA records",
+    todo: (host, { nextHop }) => `sign ${nextHop} by DNSSEC and publish TLSA records for ${host}; or lower tls.host for this domain`,
   },
   "sts-policy-fetch-error": {
     meaning: "the domain's MTA-STS policy could not be fetched",
@@ -137,7 +141,8 @@ const WORDS: Record<ProblemType, Words> = {
   },
   "resolver-blind": {
     meaning: "this relay's resolver does not validate DNSSEC, and the domain is known to use DANE",
-    todo: () => "give this relay a resolver that validates (resolver.servers); `postern check` tells what its self-test saw",
+    todo: (_host, { nextHop }) =>
+      `give this relay a resolver that validates (resolver.servers: [managed], or resolver.validating); postern check ${shellWord(nextHop)} tells what its self-test saw`,
   },
   "outcome-unknown": {
     meaning: "the connection broke after the whole message was sent, so the host may have it",
@@ -177,6 +182,34 @@ const WORDS: Record<ProblemType, Words> = {
   },
 };
 
+/** What the detail of a `validation-failure` names in brackets (policy/decision.ts, policy/dane-match.ts, delivery/connect.ts). */
+const CASES: Readonly<Record<string, Words>> = {
+  "mx-not-in-policy": {
+    meaning: "the domain's MTA-STS policy does not list this mail host, so no mail may go to it",
+    todo: (host, { nextHop }) =>
+      `list ${host} in https://mta-sts.${nextHop}/.well-known/mta-sts.txt and change the id of its record, or take the host out of the MX records`,
+  },
+  "dane-no-match": {
+    meaning: "the host's certificate matches none of its TLSA records",
+    todo: (host) => `publish a TLSA record for the key that ${host} uses now (was the key changed without DNS?)`,
+    floor: "encrypted",
+  },
+  "mx-unproven": {
+    meaning: "tls.host asks for a host that DNSSEC or MTA-STS proves, and nothing proves this one",
+    todo: (host, { nextHop }) => `sign the MX records of ${nextHop}, or publish an MTA-STS policy that lists ${host}`,
+  },
+  "starttls-injection": {
+    meaning: "something between this relay and the host slips text in before TLS begins",
+    todo: (host) => `find what stands between this relay and ${host} and speaks in its place`,
+  },
+};
+
+/** The host whose report tells of a problem, or that took the message: the last one met under that name. */
+export function findDecisive(hosts: readonly HostReport[], problem: Pick<DeliveryProblem, "host"> | undefined): HostReport | undefined {
+  const found = problem === undefined ? hosts.findLast(({ step }) => step === "done") : hosts.findLast(({ host }) => host === problem.host);
+  return found ?? hosts.at(-1);
+}
+
 /** Who acts, for the narrow column of a table. */
 export function whoActsShort(problem: DeliveryProblem): string {
   return problem.whoActs === "nobody" ? "nobody, wait" : problem.whoActs;
@@ -189,12 +222,13 @@ const CONFIGURED_HOST_NOT_FOUND: Words = {
 };
 
 export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice {
-  const words = problem.type === "domain-not-found" && problem.whoActs === "you" ? CONFIGURED_HOST_NOT_FOUND : WORDS[problem.type];
+  const words = wordsOf(problem);
   const host = problem.host ?? subject.nextHop;
   const who = { you: "you", receiver: subject.nextHop, sender: "the sender", nobody: "nobody" }[problem.whoActs];
   const meanwhile: string[] = [];
   if (subject.waits) {
-    if (words.floor !== undefined) meanwhile.push(floorLine(words.floor, subject));
+    const lowered = describeLowered(findLowered(words, subject), subject);
+    if (lowered !== undefined) meanwhile.push(lowered);
     meanwhile.push(
       `postern queue retry --domain ${shellWord(subject.nextHop)}${subject.id === undefined ? "" : `   |   postern queue retry ${subject.id}`}`,
     );
@@ -202,13 +236,73 @@ export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice
   return { meaning: words.meaning, whoActs: `${who}: ${words.todo(host, subject)}`, meanwhile, docs: `docs/reasons.md#${problem.type}` };
 }
 
-/** The setting that would let this mail pass, with its price: a floor is never lowered without saying what that means. */
-function floorLine(floor: "encrypted" | "opportunistic", subject: AdviceSubject): string {
-  const price = floor === "encrypted" ? "weakens TLS there: encrypted, to whoever answers" : "weakens TLS there: in clear text if need be";
+function wordsOf({ type, whoActs, detail }: DeliveryProblem): Words {
+  if (type === "domain-not-found" && whoActs === "you") return CONFIGURED_HOST_NOT_FOUND;
+  if (type !== "validation-failure") return WORDS[type];
+  const named = /\(([a-z]+(?:-[a-z]+)+)\)/.exec(detail)?.[1];
+  return (named === undefined ? undefined : CASES[named]) ?? WORDS[type];
+}
+
+/** The settings that, all together, would have let this mail pass. */
+interface Lowered {
+  readonly published?: true;
+  readonly host?: true;
+  readonly floor?: "encrypted" | "opportunistic";
+}
+
+/**
+ * What stood in the way, rule by rule: a lowered floor is no help where a published policy demands as much, and REQUIRETLS is
+ * nobody's to lower but the sender's. Attempts that kept no rules had the floor alone.
+ */
+function findLowered(words: Words, { report, demanded }: AdviceSubject): Lowered | undefined {
+  const rules = report?.policy?.rules;
+  if (report === undefined || rules === undefined) return words.floor === undefined ? undefined : { floor: words.floor };
+  const binding = rules.filter(({ effect }) => effect === "won" || effect === "holds");
+  if (binding.some(({ source, text }) => source === "requiretls" && !text.startsWith("TLS-Required"))) return undefined;
+  const { step, tls } = report;
+  const skipped = step === "skipped";
+  const session = tls === undefined || tls.kind === "clear" ? undefined : tls.session;
+  // What was lost before TLS could be judged, by a host that answers badly, no setting of ours brings back.
+  if (!skipped && step !== "ehlo" && step !== "starttls" && step !== "handshake") return undefined;
+  const fails = ({ source }: Rule): boolean =>
+    source === "mta-sts" ? skipped || session?.webpki?.held !== true : source === "dane" ? skipped || session?.dane?.held !== true : false;
+  const published = binding.some(fails);
+  const host = binding.some(
+    ({ source, effect, says }) => source === "host-floor" && (skipped ? effect === "won" : says === "mandatory DANE"),
+  );
+  const floor = skipped ? undefined : floorFor(demanded, tls?.kind ?? "clear");
+  if (!published && !host && floor === undefined) return undefined;
+  return { ...(published && { published }), ...(host && { host }), ...(floor !== undefined && { floor }) };
+}
+
+/** The floor that what was reached would have met; undefined if it met the one that holds. */
+function floorFor(demanded: string | undefined, reached: "clear" | "encrypted" | "authenticated"): Lowered["floor"] {
+  const asks = /^(authenticated|encrypted|opportunistic)\b/.exec(demanded ?? "")?.[1];
+  if (reached === "clear") return asks === "opportunistic" ? undefined : "opportunistic";
+  return reached === "encrypted" && asks === "authenticated" ? "encrypted" : undefined;
+}
+
+/** The settings with their price: nothing is lowered without saying what that means. */
+function describeLowered(lowered: Lowered | undefined, subject: AdviceSubject): string | undefined {
+  if (lowered === undefined) return undefined;
+  const { published, host, floor } = lowered;
+  const prices: string[] = [];
+  if (published === true) prices.push("sets aside what the domain publishes, and only shows what it would have stopped");
+  if (host === true) prices.push("any host that DNS names will do");
+  if (floor !== undefined)
+    prices.push(floor === "encrypted" ? "weakens TLS there: encrypted, to whoever answers" : "weakens TLS there: in clear text if need be");
   const route = placeOf(subject.demanded);
-  if (route !== undefined) return `set ${route}.tls to ${floor}   (${price})`;
+  const ofRoute = route !== undefined && floor !== undefined ? `set ${route}.tls to ${floor}` : undefined;
+  const settings = [
+    ...(published === true ? ["published: report"] : []),
+    ...(host === true ? ["host: any"] : []),
+    ...(floor !== undefined && ofRoute === undefined ? [`floor: ${floor}`] : []),
+  ];
+  const price = prices.join("; ");
+  if (settings.length === 0) return `${ofRoute}   (${price})`;
   const domain = subject.nextHop.startsWith("[") ? JSON.stringify(subject.nextHop) : subject.nextHop;
-  return `tls: { domains: { ${domain}: { floor: ${floor} } } }   (in the configuration; ${price})`;
+  const ofDomain = `tls: { domains: { ${domain}: { ${settings.join(", ")} } } }   (in the configuration; ${price})`;
+  return ofRoute === undefined ? ofDomain : `${ofRoute}, and ${ofDomain}`;
 }
 
 /** The route that made the demand: `authenticated (delivery.routes[0])`. */

@@ -10,7 +10,7 @@ import type { DestinationSummary, QueueTotals } from "../queue/store.ts";
 import type { QueueId } from "../queue/entry.ts";
 import type { AttemptRecord, ProblemType } from "../queue/settlement.ts";
 import { messageOf } from "../thrown.ts";
-import { type Advice, advise } from "./advice.ts";
+import { type Advice, advise, findDecisive } from "./advice.ts";
 
 export interface ListenerStatus {
   readonly name: string;
@@ -255,12 +255,14 @@ async function countWaiting(wanted: QueueFilter, io: AdminIo): Promise<number> {
 
 function withAdvice(entry: MessageStory["entries"][number]): EntryStory {
   if (entry.problem === undefined) return entry;
-  const demanded = entry.attemptRecords.at(-1)?.demanded;
+  const last = entry.attemptRecords.at(-1);
+  const report = last === undefined ? undefined : findDecisive(last.hosts, entry.problem);
   const advice = advise(entry.problem, {
     nextHop: entry.nextHop,
     id: entry.id,
     waits: entry.state !== "finished",
-    ...(demanded !== undefined && { demanded }),
+    ...(last !== undefined && { demanded: last.demanded }),
+    ...(report !== undefined && { report }),
   });
   return { ...entry, advice };
 }

@@ -2,10 +2,20 @@
  * `postern queue why`: one message's story as a card for each destination. What was decided, from which facts, under
  * which demand, and whose move it is. Pure: the handlers' answer in, text out.
  */
+import { findDecisive } from "../admin/advice.ts";
 import type { Answers, EntryStory } from "../admin/handlers.ts";
 import { describeReply } from "../mail/reply.ts";
-import type { CertificateEvidence, TlsOutcome } from "../policy/outcome.ts";
 import type { AttemptRecord, DeliveryProblem, HostReport } from "../queue/settlement.ts";
+import {
+  describeDnssec,
+  describeMx,
+  describeProof,
+  describeRules,
+  describeSts,
+  describeTls,
+  describeTlsaEvidence,
+  describeWatched,
+} from "./evidence-text.ts";
 import { describeProblem, describeState } from "./list-text.ts";
 import {
   describeSize,
@@ -60,7 +70,9 @@ function renderEntry(entry: EntryStory, now: number, all: boolean): string {
   fields.push(["taken by", describeTaken(entry)]);
   if (last !== undefined) {
     fields.push(["demanded", [shown(last.demanded)]]);
-    fields.push(["evidence", last.hosts.length === 0 ? ["no host was reached"] : describeHosts(last.hosts, problem)]);
+    fields.push(["published", describePublished(last)]);
+    fields.push(["rules", describeDecision(last, problem)]);
+    fields.push(["evidence", last.hosts.length === 0 ? ["no host was reached"] : describeHosts(last, problem)]);
   }
   if (entry.advice !== undefined) {
     fields.push(["who acts", wrapText(shown(entry.advice.whoActs), 110)]);
@@ -105,7 +117,7 @@ function saidBy(problem: DeliveryProblem, last: AttemptRecord | undefined, nextH
   if (problem.type === "outcome-unknown") return `nobody: ${host} did not answer after the whole message; it may have it`;
   if (problem.reply !== undefined) return `${host}: ${shown(describeReply(problem.reply))}`;
   if (problem.type === "destination-waiting") return "this relay: it did not try, another message had just failed there";
-  const report = last?.hosts.findLast((candidate) => candidate.host === problem.host) ?? last?.hosts.at(-1);
+  const report = findDecisive(last?.hosts ?? [], problem);
   if (report === undefined || report.step === "skipped")
     return `this relay: it did not connect, ${shown(nextHop)} has not seen the message`;
   if (report.step === "connect") return `this relay: it got no connection, ${shown(nextHop)} has not seen the message`;
@@ -113,26 +125,48 @@ function saidBy(problem: DeliveryProblem, last: AttemptRecord | undefined, nextH
     report.step === "starttls" ||
     report.step === "handshake" ||
     problem.type === "starttls-not-supported" ||
-    problem.type.startsWith("certificate-")
+    problem.type.startsWith("certificate-") ||
+    problem.type.startsWith("requiretls-")
   ) {
     return `this relay: it refused the connection, ${shown(nextHop)} has not seen the message`;
   }
   return `this relay: it gave up at ${report.step}, ${shown(nextHop)} has not taken the message`;
 }
 
-function describeHosts(hosts: readonly HostReport[], told: DeliveryProblem | undefined): string[] {
-  return hosts.flatMap((report) => describeHost(report, told));
+/** What the next hop published, with its security status and its age when the attempt began. */
+function describePublished({ policy, startedAt }: AttemptRecord): string[] {
+  if (policy === undefined) return [];
+  const [sts = "", ...more] = describeSts(policy.sts, startedAt);
+  const lines = [`MTA-STS ${sts}`, ...more.map((line) => `  ${line}`)];
+  if (policy.mx !== undefined) lines.push(`MX ${describeMx(policy.mx, startedAt)}`);
+  if (policy.dnssec !== "validating") lines.push(`DNSSEC ${describeDnssec(policy.dnssec)}`);
+  return lines.flatMap((line) => wrapText(line, 130));
 }
 
-/** One host: where, how far, what TLS was, whose certificate, what it answered. */
-function describeHost(report: HostReport, told: DeliveryProblem | undefined): string[] {
+/** The rules for the host that decided: the one of the problem, else the one that took the message. */
+function describeDecision({ hosts }: AttemptRecord, problem: DeliveryProblem | undefined): string[] {
+  const report = findDecisive(hosts, problem);
+  if (report?.policy === undefined) return [];
+  const rules = describeRules(report.policy.rules);
+  return hosts.some(({ host }) => host !== report.host) ? [`for ${shown(report.host)}:`, ...rules] : rules;
+}
+
+function describeHosts({ hosts, startedAt }: AttemptRecord, told: DeliveryProblem | undefined): string[] {
+  return hosts.flatMap((report) => describeHost(report, startedAt, told));
+}
+
+/** One host: where, how far, what DNS proved, what TLS was, whose certificate, what it answered. */
+function describeHost(report: HostReport, startedAt: number, told: DeliveryProblem | undefined): string[] {
   const address =
     report.address === undefined
       ? ""
       : ` [${shown(report.address)}]${report.port === undefined || report.port === 25 ? "" : `:${report.port}`}`;
   const step = report.step === "done" ? "done" : report.step === "skipped" ? "not tried" : `failed at ${report.step}`;
   const lines = [`${shown(report.host)}${address}  ${step}${report.reused === true ? ", on an open connection" : ""}`];
-  if (report.tls !== undefined) lines.push(...describeTls(report.tls).map((line) => `  ${line}`));
+  const { policy, tls } = report;
+  const facts = policy === undefined ? [] : [describeProof(policy), ...describeTlsaEvidence(policy.tlsa, startedAt)];
+  const session = tls === undefined ? [] : describeTls(tls, policy?.host);
+  lines.push(...[...facts, ...session, ...describeWatched(policy?.wouldHaveFailed)].map((line) => `  ${line}`));
   // The problem that heads the card is not said twice.
   const isTold = told !== undefined && report.problem?.type === told.type && report.problem.detail === told.detail;
   if (report.problem !== undefined && !isTold)
@@ -140,45 +174,12 @@ function describeHost(report: HostReport, told: DeliveryProblem | undefined): st
   return lines;
 }
 
-function describeTls(outcome: TlsOutcome): string[] {
-  switch (outcome.kind) {
-    case "clear":
-      return [`no TLS: ${shown(outcome.because.detail)}`];
-    case "encrypted":
-      return [
-        `encrypted, not authenticated: ${outcome.session.protocol} ${outcome.session.cipher}; ${shown(outcome.because.type)}`,
-        ...describeLeaf(outcome.session.chain[0]),
-      ];
-    case "authenticated":
-      return [
-        `authenticated as ${shown(outcome.referenceIdentifier)}: ${outcome.session.protocol} ${outcome.session.cipher}`,
-        ...describeLeaf(outcome.session.chain[0]),
-      ];
-  }
-}
-
-function describeLeaf(leaf: CertificateEvidence | undefined): string[] {
-  if (leaf === undefined) return ["no certificate was shown"];
-  const names = leaf.names.slice(0, 5).join(", ") || "no DNS name";
-  const more = leaf.names.length > 5 ? ` and ${leaf.names.length - 5} more` : "";
-  return [
-    `certificate for ${shown(names, 200)}${more}; ${day(leaf.validFrom)} to ${day(leaf.validTo)}; issuer ${shown(leaf.issuer, 100)}; ${shown(leaf.key, 40)}`,
-    `sha256 ${shown(leaf.sha256, 64)}`,
-  ];
-}
-
-/** The certificate's own date text when it is no date we can read. */
-function day(text: string): string {
-  const time = Date.parse(text);
-  return Number.isNaN(time) ? shown(text, 40) : `${describeTime(time).slice(0, 16)} UTC`;
-}
-
 /** Every attempt; what its hosts showed only where it is not what they showed the last time. */
 function describeAttempts(attempts: readonly AttemptRecord[]): string[] {
   let before = "";
   return attempts.flatMap((attempt, at) => {
     const verdict = attempt.problem === undefined ? "delivered" : describeProblem(attempt.problem, 200);
-    const evidence = describeHosts(attempt.hosts, attempt.problem);
+    const evidence = describeHosts(attempt, attempt.problem);
     const isSame = at > 0 && evidence.join("\n") === before;
     before = evidence.join("\n");
     return [
