@@ -5,10 +5,15 @@
  */
 import type { Clock } from "../clock.ts";
 import type { HostAddress } from "../policy/facts.ts";
+import type { HostEvidence } from "../policy/evidence.ts";
+import type { TlsOutcome } from "../policy/outcome.ts";
+import type { TlsRequirement } from "../policy/requirement.ts";
+import type { PolicyVerdict } from "../policy/decision.ts";
 import type { LeasedEntry } from "../queue/entry.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
 import { errorOf } from "../thrown.ts";
-import type { HostAddresses } from "./gather.ts";
+import { type Decided, findWatched } from "./decide.ts";
+import type { HostFindings } from "./gather.ts";
 import { type DeliveryPlan, loopProblem, type PlannedHost } from "./plan.ts";
 import type { Acquired } from "./pool.ts";
 import { inClass, mayBeFinal, problem, tellingness } from "./problems.ts";
@@ -33,7 +38,10 @@ export interface AttemptRules {
 export interface AttemptIo {
   readonly rules: AttemptRules;
   readonly clock: Clock;
-  findAddresses(host: PlannedHost): Promise<HostAddresses>;
+  /** Addresses, then TLSA records (RFC 7672 §2.2.2). */
+  findHost(host: PlannedHost): Promise<HostFindings>;
+  /** What is demanded of it, with those records known. */
+  decide(host: PlannedHost, found: HostFindings): Decided;
   /** An open connection, kept or new; `freshOnly` asks for a new one. */
   acquire(target: SessionTarget, freshOnly: boolean): Promise<Acquired>;
   /** Every acquired session comes back exactly once, usable or not. */
@@ -44,7 +52,9 @@ export interface AttemptIo {
 
 export interface AttemptResult {
   readonly kind: "attempted";
+  /** Of the last host that was decided on: `authenticated (MTA-STS enforce of example.org)`. */
   readonly demanded: string;
+  readonly policy: DeliveryPlan["policy"];
   readonly startedAt: number;
   readonly endedAt: number;
   readonly hosts: readonly HostReport[];
@@ -54,8 +64,8 @@ export interface AttemptResult {
   readonly mayHoldMessage: boolean;
   /** Some host gave a greeting: the destination is alive. */
   readonly answered: boolean;
-  /** The hosts' names came from DNS that nobody has proved. */
-  readonly mxUnproven: boolean;
+  /** Some host had secure TLSA records. */
+  readonly daneSeen: boolean;
   /** Milliseconds spent on look-ups and connections, and on transactions. */
   readonly phases: { readonly connecting: number; readonly talking: number };
   /** A fault of our own that ended the attempt after some recipient was decided. */
@@ -90,6 +100,8 @@ class Walk {
   #exhaustive = true;
   #mayHoldMessage = false;
   #answered = false;
+  #daneSeen = false;
+  #demanded: string;
   #connecting = 0;
   #talking = 0;
   #fault: Error | undefined;
@@ -101,6 +113,7 @@ class Walk {
     this.#startedAt = io.clock.now();
     this.#recipients = entry.recipients.map((recipient) => ({ recipient }));
     this.#open = entry.recipients.length;
+    this.#demanded = plan.demanded;
     this.#hosts = plan.skipped === undefined ? [] : [...plan.skipped];
   }
 
@@ -125,11 +138,12 @@ class Walk {
         return;
       }
       const started = this.#io.clock.monotonic();
-      const found = await this.#io.findAddresses(host);
+      const findings = await this.#io.findHost(host);
       this.#connecting += this.#io.clock.monotonic() - started;
+      const found = findings.addresses;
       switch (found.kind) {
         case "addresses":
-          await this.#tryHost(host, found.addresses);
+          await this.#tryDecided(host, findings, found.addresses);
           break;
         case "unusable":
           this.#skip(host, found.problem, found.permanent);
@@ -151,20 +165,48 @@ class Walk {
     }
   }
 
-  #skip(host: PlannedHost, found: DeliveryProblem, permanent: boolean): void {
+  /** A host whose addresses are known: its verdict first, then a connection if there may be one (RFC 7672 §2.1.2). */
+  async #tryDecided(host: PlannedHost, findings: HostFindings, addresses: readonly HostAddress[]): Promise<void> {
+    const { decision, evidence } = this.#io.decide(host, findings);
+    const { verdict } = decision;
+    this.#daneSeen ||= findings.tlsa.kind === "records";
+    if (verdict.kind === "skip") {
+      this.#demanded = `not to be asked (${verdict.because.text})`;
+      const lost = this.#asRequireTls(skipProblem(host, verdict), verdict);
+      this.#skip(host, lost.problem, lost.permanent, evidence);
+      return;
+    }
+    this.#demanded = `${verdict.requirement.atLeast === "clear" ? "opportunistic" : verdict.requirement.atLeast} (${verdict.requirement.because.text})`;
+    await this.#tryHost(
+      host,
+      { requirement: verdict.requirement, serverName: serverNameOf(host, findings), decided: { decision, evidence } },
+      addresses,
+    );
+  }
+
+  /** RFC 8689 §4.2.1: a host that can never be proven for such a message is out for good, and the sender is told now. */
+  #asRequireTls(found: DeliveryProblem, verdict: PolicyVerdict & { kind: "skip" }): { problem: DeliveryProblem; permanent: boolean } {
+    const { message } = this.#entry;
+    if (message.tlsTag !== "required" || message.sender === "" || !verdict.lasting) return { problem: found, permanent: false };
+    const { detail, whoActs, host } = found;
+    return { problem: problem("requiretls-unmet", whoActs, detail, host === undefined ? {} : { host }), permanent: true };
+  }
+
+  #skip(host: PlannedHost, found: DeliveryProblem, permanent: boolean, policy?: HostEvidence): void {
     const report: HostReport = {
       host: host.host,
       ...(host.address !== undefined && { address: host.address }),
       port: host.port,
       step: "skipped",
       problem: found,
+      ...(policy !== undefined && { policy }),
     };
     this.#hosts.push(report);
     this.#noteAll(found, report, "skipped", permanent);
   }
 
   /** Each address until one gives a usable connection (RFC 5321 §5.1). A host that has spoken has spoken for all of them. */
-  async #tryHost(host: PlannedHost, addresses: readonly HostAddress[]): Promise<void> {
+  async #tryHost(host: PlannedHost, terms: Terms, addresses: readonly HostAddress[]): Promise<void> {
     this.#pending = this.#recipients.filter(({ judgement }) => judgement === undefined);
     const limit = Math.min(addresses.length, this.#io.rules.delivery.addressesPerHost);
     for (let index = 0; index < limit; index++) {
@@ -172,13 +214,13 @@ class Walk {
         this.#exhaustive = false;
         return;
       }
-      if (await this.#tryAddress(host, addresses[index] as HostAddress)) return;
+      if (await this.#tryAddress(host, terms, addresses[index] as HostAddress)) return;
     }
   }
 
   /** True once a transaction was tried there, whatever came of it. */
-  async #tryAddress(host: PlannedHost, { address, family }: HostAddress): Promise<boolean> {
-    const target = this.#targetOf(host, address, family);
+  async #tryAddress(host: PlannedHost, terms: Terms, { address, family }: HostAddress): Promise<boolean> {
+    const target = this.#targetOf(host, terms, address, family);
     if (target === undefined) {
       const detail = `the trust anchors in ${host.rootsFile} could not be read`;
       this.#skip(host, problem("not-configured", "you", detail, { host: host.host }), false);
@@ -192,34 +234,43 @@ class Walk {
       if (acquired.kind === "failed") {
         const { step, tls, problem: found, permanent, answered } = acquired;
         this.#answered ||= answered;
-        const report: HostReport = { host: host.host, address, port: host.port, step, problem: found, ...(tls !== undefined && { tls }) };
+        const report: HostReport = {
+          host: host.host,
+          address,
+          port: host.port,
+          step,
+          problem: found,
+          ...(tls !== undefined && { tls }),
+          policy: policyOf(terms, tls),
+        };
         this.#hosts.push(report);
         this.#noteAll(found, report, step, permanent);
         return spoken;
       }
       this.#answered = true;
       // Only the first connection may be blamed on its age; a fresh one that dies is the host's doing.
-      const conversation = await this.#converse(acquired.session, host, acquired.reused && !freshOnly);
+      const conversation = await this.#converse(acquired.session, host, terms, acquired.reused && !freshOnly);
       if (conversation === "ended") return true;
       spoken ||= conversation === "more";
     }
   }
 
   /** Transactions on one connection until nobody is left to ask it about. */
-  async #converse(session: Session, { host, port }: PlannedHost, maybeStale: boolean): Promise<Conversation> {
+  async #converse(session: Session, { host, port }: PlannedHost, terms: Terms, maybeStale: boolean): Promise<Conversation> {
     const report: { -readonly [K in keyof HostReport]: HostReport[K] } = {
       host,
       address: session.target.address,
       port,
       step: "mail",
       tls: session.tls,
+      policy: policyOf(terms, session.tls),
     };
     if (session.served > 0) report.reused = true;
     const most = this.#io.rules.delivery.concurrency.recipientsPerTransaction;
     for (let first = true; ; first = false) {
       const pending = this.#pending;
       const batch = pending.length <= most ? pending : pending.slice(0, most);
-      const transaction = await this.#transact(session, batch);
+      const transaction = await this.#transact(session, terms, batch);
       if (first && maybeStale && isStale(transaction, session)) {
         this.#io.release(session);
         return "stale";
@@ -245,8 +296,9 @@ class Walk {
     }
   }
 
-  async #transact(session: Session, batch: readonly Undecided[]): Promise<TransactionReport> {
+  async #transact(session: Session, { requirement }: Terms, batch: readonly Undecided[]): Promise<TransactionReport> {
     const { message, body } = this.#entry;
+    const keyword = requirement.requireTlsKeyword;
     const started = this.#io.clock.monotonic();
     try {
       return await session.deliver({
@@ -254,6 +306,7 @@ class Walk {
         recipients: batch.map(({ recipient }) => recipient),
         needs: message.needs,
         body,
+        ...(keyword !== undefined && { requireTls: keyword.mandatory ? "required" : "preferred" }),
         ...(message.returnContent !== undefined && { returnContent: message.returnContent }),
         ...(message.envelopeId !== undefined && { envelopeId: message.envelopeId }),
       });
@@ -311,7 +364,7 @@ class Walk {
     for (const undecided of this.#recipients) if (undecided.judgement === undefined) note(undecided, found, at, rank, permanent);
   }
 
-  #targetOf(host: PlannedHost, address: string, family: 4 | 6): SessionTarget | undefined {
+  #targetOf(host: PlannedHost, { requirement, serverName }: Terms, address: string, family: 4 | 6): SessionTarget | undefined {
     const { rules } = this.#io;
     const localAddress = family === 6 ? rules.delivery.sourceAddress6 : rules.delivery.sourceAddress4;
     const roots = host.rootsFile === undefined ? undefined : rules.rootsOf?.(host.rootsFile);
@@ -322,20 +375,20 @@ class Walk {
       address,
       port: host.port,
       ehloName: rules.mailname ?? ourHostName(rules, family),
-      requirement: host.requirement,
+      requirement,
       tls: host.tls,
       ...(localAddress !== undefined && { localAddress }),
-      ...(host.serverName !== undefined && { serverName: host.serverName }),
+      ...(serverName !== undefined && { serverName }),
       ...(roots !== undefined && { roots }),
       ...(host.login !== undefined && { login: host.login }),
     };
   }
 
   result(): AttemptResult {
-    const [firstHost] = this.#plan.hosts;
     return {
       kind: "attempted",
-      demanded: this.#plan.demanded,
+      demanded: this.#demanded,
+      policy: this.#plan.policy,
       startedAt: this.#startedAt,
       endedAt: this.#io.clock.now(),
       hosts: this.#hosts,
@@ -345,9 +398,32 @@ class Walk {
       })),
       mayHoldMessage: this.#mayHoldMessage,
       answered: this.#answered,
-      mxUnproven: firstHost !== undefined && !firstHost.configured && firstHost.address === undefined,
+      daneSeen: this.#daneSeen,
       phases: { connecting: this.#connecting, talking: this.#talking },
       ...(this.#fault !== undefined && { fault: this.#fault }),
     };
   }
+}
+
+/** What holds for one host: its requirement, the name it is asked by, and how that came about. */
+interface Terms {
+  readonly requirement: TlsRequirement;
+  readonly serverName: string | undefined;
+  readonly decided: Decided;
+}
+
+/** SNI is the TLSA base domain (RFC 7672 §8.1), also where no record is usable; the operator's own `tlsName` goes before. */
+function serverNameOf(host: PlannedHost, { tlsa }: HostFindings): string | undefined {
+  return tlsa.kind === "records" && (!host.configured || host.serverName === host.host) ? tlsa.baseDomain : host.serverName;
+}
+
+function skipProblem(host: PlannedHost, { failure, because }: PolicyVerdict & { kind: "skip" }): DeliveryProblem {
+  return problem(failure.type, failure.whoActs, `${failure.detail}; demanded by ${because.text}`, { host: host.host });
+}
+
+/** The evidence of the host, with what published policy would have stopped on this very connection. */
+function policyOf({ decided: { decision, evidence } }: Terms, tls: TlsOutcome | undefined): HostEvidence {
+  if (tls === undefined || decision.watched.length === 0) return evidence;
+  const wouldHaveFailed = findWatched(decision, tls);
+  return wouldHaveFailed.length === 0 ? evidence : { ...evidence, wouldHaveFailed };
 }

@@ -5,14 +5,17 @@
  */
 import type { Clock } from "../clock.ts";
 import type { DeliverySettings, TlsSettings } from "../config/settings.ts";
-import type { DnsLookup, FindConfiguredHost } from "../policy/facts.ts";
-import type { QueueId } from "../queue/entry.ts";
+import type { DnsLookup } from "../policy/facts.ts";
+import type { NextHop } from "../mail/domain.ts";
+import type { LeasedEntry, QueueId } from "../queue/entry.ts";
 import type { Settlement } from "../queue/settlement.ts";
 import { type AttemptResult, attemptDelivery } from "./attempt.ts";
 import type { Contact } from "./destination.ts";
 import type { Dispatcher, Job } from "./dispatcher.ts";
-import { findHostAddresses, gatherFacts } from "./gather.ts";
-import { type DeliveryPlan, planDelivery } from "./plan.ts";
+import { type DecideHost, isHonoured } from "./decide.ts";
+import { type FactsIo, findHost, gatherFacts, type HostIo } from "./gather.ts";
+import { type DeliveryPlan, type MessageDemands, planDelivery } from "./plan.ts";
+import { isTlsTrouble } from "./problems.ts";
 import type { Acquired, ConnectionPool } from "./pool.ts";
 import { findRoute } from "./route.ts";
 import type { Session, SessionTarget } from "./session.ts";
@@ -35,9 +38,11 @@ export interface DeliveryRules {
   readonly rootsOf: (file: string) => string | undefined;
 }
 
-export interface RunIo {
+export interface RunIo extends HostIo, FactsIo {
   readonly lookup: DnsLookup;
-  readonly findConfiguredHost: FindConfiguredHost;
+  readonly decide: DecideHost;
+  /** A host of this next hop had secure TLSA records. */
+  noteDane(nextHop: NextHop): void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly newQueueId: () => QueueId;
@@ -57,6 +62,7 @@ export class Run {
   readonly job: Job;
   readonly #rules: DeliveryRules;
   readonly #io: RunIo;
+  readonly #message: MessageDemands;
   /** `opening`: it waits for a connection, and nothing has been said to anybody there. */
   #state: "busy" | "opening" | "given-up" = "busy";
   /** It has had an open connection. */
@@ -67,6 +73,7 @@ export class Run {
     this.job = job;
     this.#rules = rules;
     this.#io = io;
+    this.#message = demandsOf(job.entry.message, rules);
   }
 
   get state(): "busy" | "opening" | "given-up" {
@@ -95,6 +102,7 @@ export class Run {
     if (plan.kind !== "attempt")
       return { result: { kind: "planned", plan, startedAt, endedAt: this.#io.clock.now() }, contact: { kind: "nothing-learnt" } };
     const result = await this.#follow(plan);
+    if (result.daneSeen) this.#io.noteDane(this.job.entry.nextHop);
     return { result, contact: this.#contact(result) };
   }
 
@@ -106,8 +114,8 @@ export class Run {
   async #plan(): Promise<DeliveryPlan> {
     const { nextHop } = this.job.entry;
     const route = findRoute(nextHop, this.#rules.delivery);
-    const facts = await gatherFacts(nextHop, route, this.#io);
-    return planDelivery(facts, this.#rules, this.#io.random);
+    const facts = await gatherFacts(nextHop, route, this.#rules.tls, this.#io.clock.now(), this.#io);
+    return planDelivery(facts, this.#message, this.#rules, this.#io.random);
   }
 
   async #follow(plan: DeliveryPlan & { kind: "attempt" }): Promise<AttemptResult> {
@@ -117,7 +125,8 @@ export class Run {
         rules: this.#rules,
         clock,
         stop: cut,
-        findAddresses: (host) => findHostAddresses(host, this.#rules, this.#io),
+        findHost: (host) => findHost(host, this.#rules, this.#io),
+        decide: (host, found) => this.#io.decide(host, found, this.#message),
         acquire: (target, freshOnly) => this.#acquire(target, freshOnly),
         release: (session) => {
           this.#session = undefined;
@@ -159,6 +168,19 @@ export class Run {
   #contact(result: AttemptResult): Contact {
     if (this.#connected) return { kind: "usable" };
     const problem = result.hosts.findLast((host) => host.problem !== undefined)?.problem;
-    return problem === undefined || problem.type === "dns-failure" ? { kind: "nothing-learnt" } : { kind: "unusable", problem };
+    // What a look-up did not tell, or one message asks more than others, says nothing of the destination.
+    if (problem === undefined || problem.type === "dns-failure" || problem.type === "dnssec-invalid" || problem.type === "resolver-blind")
+      return { kind: "nothing-learnt" };
+    if (this.#message.tag !== undefined && isTlsTrouble(problem.type)) return { kind: "nothing-learnt" };
+    return { kind: "unusable", problem };
   }
 }
+
+/** What the message asks of every host (RFC 8689). Without a return path REQUIRETLS is kept where it can be (§5). */
+function demandsOf({ tlsTag, sender, origin }: LeasedEntry["message"], { tls }: DeliveryRules): MessageDemands {
+  if (tlsTag === undefined) return NO_DEMANDS;
+  if (tlsTag === "optional") return { tag: "optional", mayGoBelowFloor: isHonoured(origin, tls.honourTlsOptional) };
+  return { tag: sender === "" ? "preferred" : "required", mayGoBelowFloor: false };
+}
+
+const NO_DEMANDS: MessageDemands = { mayGoBelowFloor: false };

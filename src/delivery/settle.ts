@@ -108,12 +108,12 @@ function outcomeOf(report: RecipientJudgement, expired: boolean): RecipientOutco
 function recordOf(result: AttemptResult | PlannedResult): AttemptRecord {
   const { startedAt, endedAt } = result;
   if (result.kind === "planned") {
-    const { demanded, problem, skipped = [] } = idlePlan(result);
-    return { startedAt, endedAt, hosts: skipped, demanded, problem };
+    const { demanded, policy, problem, skipped = [] } = idlePlan(result);
+    return { startedAt, endedAt, hosts: skipped, demanded, policy, problem };
   }
-  const { hosts, demanded } = result;
+  const { hosts, demanded, policy } = result;
   const problem = mostTelling(result);
-  return { startedAt, endedAt, hosts, demanded, ...(problem !== undefined && { problem }) };
+  return { startedAt, endedAt, hosts, demanded, policy, ...(problem !== undefined && { problem }) };
 }
 
 /** Of those who wait, else of those who failed, the problem of the one that came furthest. */
@@ -147,7 +147,7 @@ export function eventsOf(entry: LeasedEntry, settlement: Settlement, result: Att
     const recipient = entry.recipients[index];
     if (recipient?.recipientId !== recipientId) throw new Error(`settlement of ${message.id} has recipient ${recipientId} out of place`);
     const report = result?.recipients[index]?.report;
-    const tls = report?.at?.tls === undefined ? undefined : describeTls(report.at.tls, result?.mxUnproven === true);
+    const tls = report?.at?.tls === undefined ? undefined : describeTls(report.at.tls, report.at);
     events.push({
       kind: "recipient-settled",
       id: message.id,
@@ -180,16 +180,19 @@ function relayOf(at: HostReport | undefined): string {
   return `${at.host}${at.address === undefined ? "" : `[${at.address}]`}${at.port === undefined ? "" : `:${at.port}`}`;
 }
 
-/** `authenticated TLSv1.3 TLS_AES_256_GCM_SHA384`. A name that only DNS vouches for is said to be so. */
-function describeTls(tls: TlsOutcome, mxUnproven: boolean): string {
-  switch (tls.kind) {
-    case "clear":
-      return "clear";
-    case "encrypted":
-      return `encrypted ${tls.session.protocol} ${tls.session.cipher}`;
-    case "authenticated":
-      return `authenticated${mxUnproven ? ", MX unproven," : ""} ${tls.session.protocol} ${tls.session.cipher}`;
-  }
+/**
+ * `authenticated by DANE 3 1 1, TLSv1.3 TLS_AES_256_GCM_SHA384`. What proves the peer is said, and where nothing proves that
+ * it is the right host, that too (RFC 7672 §2.2.1).
+ */
+function describeTls(tls: TlsOutcome, { policy }: HostReport): string {
+  if (tls.kind === "clear") return "clear";
+  const { protocol, cipher, webpki, dane } = tls.session;
+  if (tls.kind === "encrypted") return `encrypted ${protocol} ${cipher}`;
+  const proofs: string[] = [];
+  if (dane?.held === true) proofs.push(`DANE ${dane.record.split(" ").slice(0, 3).join(" ")}`);
+  if (webpki.held) proofs.push("WebPKI");
+  const unproven = policy !== undefined && policy.host === "none" ? (dane?.held === true ? ", MX unsigned" : ", MX unproven") : "";
+  return `authenticated by ${proofs.join(" and ")}${unproven}, ${protocol} ${cipher}`;
 }
 
 function noticeEvents(entry: LeasedEntry, settlement: Settlement): PosternEvent[] {

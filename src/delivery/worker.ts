@@ -6,12 +6,14 @@
 import type { Clock } from "../clock.ts";
 import type { EmitEvent } from "../events.ts";
 import type { NextHop } from "../mail/domain.ts";
-import type { DnsLookup, FindConfiguredHost } from "../policy/facts.ts";
+import type { DnsLookup, DnssecState, FindConfiguredHost, FindStsPolicy, FindTlsa } from "../policy/facts.ts";
 import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { Settlement } from "../queue/settlement.ts";
 import type { EnqueueOptions, QueueStore } from "../queue/store.ts";
 import { errorOf } from "../thrown.ts";
 import type { Contact } from "./destination.ts";
+import { createDecider, type DecideHost } from "./decide.ts";
+import { DaneMemory } from "./dane-memory.ts";
 import { Dispatcher, type Job, READY_LIMITS } from "./dispatcher.ts";
 import { ConnectionPool } from "./pool.ts";
 import { Refill } from "./refill.ts";
@@ -25,6 +27,9 @@ export interface DeliveryIo {
   readonly store: QueueStore;
   readonly lookup: DnsLookup;
   readonly findConfiguredHost: FindConfiguredHost;
+  readonly findTlsa: FindTlsa;
+  readonly findStsPolicy: FindStsPolicy;
+  dnssec(): DnssecState;
   readonly open: OpenSession;
   readonly clock: Clock;
   readonly random: () => number;
@@ -47,6 +52,7 @@ export class DeliveryWorker {
   readonly #refill: Refill;
   readonly #safekeeping: Safekeeping;
   readonly #runIo: RunIo;
+  #decide: DecideHost;
   /** Attempts under way, and when each is over. */
   readonly #runs = new Map<Run, Promise<void>>();
   readonly #crowded = new WeakMap<LeasedEntry, number>();
@@ -105,9 +111,17 @@ export class DeliveryWorker {
         io.clock.after(STORAGE_PAUSE + 1, () => this.#pump());
       },
     });
+    const memory = new DaneMemory(io.store.policies, io.clock, (error) => this.#fault("remembering DANE", error));
+    this.#decide = createDecider(io.rules().tls.daneDigests);
     this.#runIo = {
       lookup: io.lookup,
       findConfiguredHost: io.findConfiguredHost,
+      findTlsa: io.findTlsa,
+      findStsPolicy: io.findStsPolicy,
+      dnssec: () => io.dnssec(),
+      findDane: (nextHop) => memory.find(nextHop),
+      noteDane: (nextHop) => memory.note(nextHop),
+      decide: (...asked) => this.#decide(...asked),
       clock: io.clock,
       random: io.random,
       newQueueId: () => io.store.newQueueId(),
@@ -169,6 +183,7 @@ export class DeliveryWorker {
   /** Other settings are in force: what is open was opened, and trusted, by the old ones. */
   reloaded(): void {
     this.#pool.retire();
+    this.#decide = createDecider(this.#io.rules().tls.daneDigests);
   }
 
   /** Figures for `status` and the health check. */
