@@ -104,6 +104,22 @@ switch (mode) {
       })();
     break;
 
+  case "policies":
+    // Says each policy once it is promised, beside mail, until it is killed.
+    void (async () => {
+      for (;;) await enqueue(2000);
+    })();
+    void (async () => {
+      for (let n = 0; ; n++) {
+        const policyDomain = `d${n % 50}.test` as Domain;
+        const policy = { id: String(n), text: `mode: enforce ${n}\n`.repeat(500), fetchedAt: n, expires: n + 1 };
+        await store.policies.saveSts({ policyDomain, policy, lastUsed: n });
+        await store.policies.noteDane(policyDomain, n);
+        say({ saved: policyDomain, n });
+      }
+    })();
+    break;
+
   case "half-a-body": {
     const body = store.newBody();
     for (let n = 0; n < 64; n++) await body.write(Buffer.alloc(65_536));

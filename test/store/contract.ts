@@ -2,8 +2,9 @@
  * Every promise of queue/store.ts, for whichever backend: a way to open one in, tests out.
  */
 import { describe, expect, test } from "vitest";
+import type { Domain } from "../../src/mail/domain.ts";
 import type { NewMessage } from "../../src/queue/entry.ts";
-import type { QueueStore } from "../../src/queue/store.ts";
+import type { KeptStsPolicy, QueueStore } from "../../src/queue/store.ts";
 import {
   address,
   attempt,
@@ -123,6 +124,7 @@ export function describeContract(name: string, backend: Backend): void {
         },
         returnContent: "headers",
         envelopeId: "QQ314159",
+        tlsTag: "required",
         needs: { eightBit: true, utf8Headers: true },
         messageId: "<1@app.test>",
       };
@@ -136,6 +138,34 @@ export function describeContract(name: string, backend: Backend): void {
       expect(entry.recipients).toEqual(recipients.map((recipient) => ({ ...recipient, recipientId: expect.any(Number) })));
       expect(new Set(entry.recipients.map(({ recipientId }) => recipientId)).size).toBe(3);
       expect((await again.admin.story(message.id))?.message).toEqual(facts);
+    });
+
+    test.each(["required", "optional", undefined] as const)(
+      "the TLS tag %s comes back with each lease and in the story, and no other does (RFC 8689 §4.1)",
+      async (tlsTag) => {
+        const { store, reopen } = await open();
+        const to = ["a@one.test", "b@one.test", "c@two.test"];
+        const message: NewMessage = { ...newMessage(store, { to }), ...(tlsTag !== undefined && { tlsTag }) };
+        const body = store.newBody();
+        await body.write(Buffer.from(SMALL));
+        const [first] = await store.enqueue(message, body, { leaseNow: (nextHop) => nextHop === "one.test", leaseUntil: T0 + HOUR });
+        expect(first?.message.tlsTag).toBe(tlsTag);
+        const again = await reopen();
+        for (const nextHop of ["one.test", "two.test"]) {
+          const { message: leased } = await leaseOne(again, nextHop);
+          expect([leased.tlsTag, "tlsTag" in leased]).toEqual([tlsTag, tlsTag !== undefined]);
+        }
+        expect((await again.admin.story(message.id))?.message.tlsTag).toBe(tlsTag);
+      },
+    );
+
+    test("a notice keeps its TLS tag", async () => {
+      const { store, reopen } = await open();
+      const { leased } = await submit(store, { lease: true });
+      const notice = { ...newMessage(store, { from: "", to: ["alice@sender.test"], submitter: "local" }), tlsTag: "required" } as const;
+      const settlement = { ...settlementOf(leased[0]!, [FAILED]), notices: [{ message: notice, body: SMALL }] };
+      await store.saveSettlement(leased[0]!.lease, settlement, NO_LEASE);
+      expect((await leaseOne(await reopen(), "sender.test")).message.tlsTag).toBe("required");
     });
 
     test.each([0, 1, 2048, 131_072, 131_073, 3_000_000])("gives a body of %i octets back as it came", async (size) => {
@@ -629,6 +659,105 @@ export function describeContract(name: string, backend: Backend): void {
       ]);
       expect(await again.users.remove("app")).toBe(true);
       expect(await again.users.remove("app")).toBe(false);
+    });
+  });
+
+  describe(`${name}: MTA-STS policies (RFC 8461 §3.3)`, () => {
+    const text = "version: STSv1\r\nmode: enforce\r\nmx: *.dane.test\r\nmax_age: 604800\r\n";
+    const held = { id: "20260901T1", text, fetchedAt: T0, expires: T0 + 7 * DAY };
+    const failed = {
+      id: "20260902T1",
+      at: T0 + HOUR,
+      failures: 3,
+      failure: { type: "sts-policy-fetch-error", detail: "connection refused", whoActs: "receiver" },
+    } as const;
+    const domain = (name: string) => name as Domain;
+    const kept = (name: string, more: Partial<KeptStsPolicy> = {}): KeptStsPolicy => ({
+      policyDomain: domain(name),
+      lastUsed: T0,
+      ...more,
+    });
+
+    test.each<[what: string, KeptStsPolicy]>([
+      ["a policy", kept("a.test", { policy: held })],
+      ["a failed fetch", kept("a.test", { failure: failed })],
+      ["a policy whose refresh failed", kept("a.test", { policy: held, failure: failed })],
+      ["neither", kept("a.test")],
+      [
+        "a policy text of 64 KB with anything in it",
+        kept("a.test", { policy: { ...held, text: `\0\r\n'";ü\u001b[2J${"x".repeat(65_500)}` } }),
+      ],
+    ])("%s comes back as it was saved, also after a restart", async (_what, policy) => {
+      const { store, reopen } = await open();
+      expect(await store.policies.findSts(domain("a.test"))).toBeUndefined();
+      await store.policies.saveSts(policy);
+      expect(await store.policies.findSts(domain("a.test"))).toEqual(policy);
+      expect(await (await reopen()).policies.findSts(domain("a.test"))).toEqual(policy);
+    });
+
+    test("saving replaces the whole of it: a fetch that succeeds takes the failure away", async () => {
+      const { store } = await open();
+      await store.policies.saveSts(kept("a.test", { failure: failed }));
+      await store.policies.saveSts(kept("a.test", { policy: held }));
+      expect(await store.policies.findSts(domain("a.test"))).toEqual(kept("a.test", { policy: held }));
+    });
+
+    test("is forgotten once, and that lasts", async () => {
+      const { store, reopen } = await open();
+      await store.policies.saveSts(kept("a.test", { policy: held }));
+      expect(await store.policies.forgetSts(domain("a.test"))).toBe(true);
+      expect(await store.policies.forgetSts(domain("a.test"))).toBe(false);
+      expect(await (await reopen()).policies.findSts(domain("a.test"))).toBeUndefined();
+    });
+
+    test("are listed in order of the domain, in pages, each once", async () => {
+      const { store } = await open();
+      const names = Array.from({ length: 23 }, (_, n) => `d${String((n * 7) % 23).padStart(2, "0")}.test`);
+      await Promise.all(names.map((name) => store.policies.saveSts(kept(name))));
+      const seen: string[] = [];
+      let after: string | undefined;
+      do {
+        const page = await store.policies.listSts({ limit: 5, ...(after !== undefined && { after }) });
+        expect(page.policies.length).toBeLessThanOrEqual(5);
+        seen.push(...page.policies.map(({ policyDomain }) => policyDomain));
+        after = page.next;
+      } while (after !== undefined);
+      expect(seen).toEqual(names.toSorted());
+    });
+
+    test("what is larger than any policy or id may be is refused, and the rest goes on", async () => {
+      const { store } = await open();
+      const large = kept("large.test", { policy: { ...held, text: "x".repeat(65_537) } });
+      await expect(store.policies.saveSts(large)).rejects.toThrow(/the policy of large\.test/);
+      const named = kept("named.test", { failure: { ...failed, id: "x".repeat(33) } });
+      await expect(store.policies.saveSts(named)).rejects.toThrow(/policy id of named\.test/);
+      expect((await store.policies.listSts({ limit: 10 })).policies).toEqual([]);
+      expect(store.trouble()).toBeUndefined();
+    });
+
+    test("what is said of a failure is clean and short", async () => {
+      const { store } = await open();
+      const detail = `\u001b[2J${"y".repeat(5000)}`;
+      await store.policies.saveSts(kept("a.test", { failure: { ...failed, failure: { ...failed.failure, detail } } }));
+      const found = (await store.policies.findSts(domain("a.test")))?.failure?.failure.detail;
+      expect(found).toMatch(/^\?\[2Jy+…$/);
+      expect(found).toHaveLength(1000);
+    });
+  });
+
+  describe(`${name}: next hops with DANE (RFC 7672)`, () => {
+    test("the latest time is kept, in whatever order they come, also after a restart", async () => {
+      const { store, reopen } = await open();
+      expect(await store.policies.findDane(hop("dane.test"))).toBeUndefined();
+      await store.policies.noteDane(hop("dane.test"), T0 + HOUR);
+      await store.policies.noteDane(hop("dane.test"), T0);
+      await store.policies.noteDane(hop("[192.0.2.1]"), T0);
+      const again = await reopen();
+      expect(await again.policies.findDane(hop("dane.test"))).toBe(T0 + HOUR);
+      await again.policies.noteDane(hop("dane.test"), T0 + DAY);
+      expect(await again.policies.findDane(hop("dane.test"))).toBe(T0 + DAY);
+      expect(await again.policies.findDane(hop("[192.0.2.1]"))).toBe(T0);
+      expect(await again.policies.findDane(hop("other.test"))).toBeUndefined();
     });
   });
 

@@ -1,17 +1,20 @@
 /** What the file promises across crashes, second processes and other versions (RFC 5321 §6.1). */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
-import { copyFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { describe, expect, onTestFinished, test } from "vitest";
+import type { Domain } from "../../src/mail/domain.ts";
 import type { QueueId } from "../../src/queue/entry.ts";
 import { demandFullSync, openForWriting } from "../../src/store/sqlite/database.ts";
 import { findNetworkFileSystem } from "../../src/store/sqlite/folder.ts";
 import { DELIVERED, hop, newFolder, NO_LEASE, openTestStore, readBody, settlementOf, submit, T0 } from "./make.ts";
 
+/** The newest migration. */
+const SCHEMA = 2;
 const CHILD = fileURLToPath(new URL("./child.ts", import.meta.url));
 
 type Child = ChildProcessByStdio<null, Readable, null>;
@@ -82,6 +85,27 @@ describe("stable storage", () => {
     }
     const finishedOrWaiting = (await store.admin.list({ state: "finished" }, { limit: 5000 })).entries.length + waiting.length;
     expect(finishedOrWaiting).toBeGreaterThanOrEqual(enqueued.size);
+  });
+
+  test("kill -9 loses no policy that was saved (RFC 8461 §10.2)", async () => {
+    const folder = newFolder();
+    const saved = new Map<string, number>();
+    const { child, lines, ended } = start("policies", folder);
+    for await (const { saved: domain, n } of lines) {
+      saved.set(String(domain), Number(n));
+      if (Number(n) >= 120 && !child.killed) child.kill("SIGKILL");
+    }
+    await ended;
+    const { store } = await openTestStore({ folder });
+    expect(saved.size).toBe(50);
+    for (const [name, n] of saved) {
+      const kept = await store.policies.findSts(name as Domain);
+      // The one that was being saved at the kill may be newer.
+      const { lastUsed = -1, policy } = kept ?? {};
+      expect(lastUsed).toBeGreaterThanOrEqual(n);
+      expect(policy).toMatchObject({ id: String(lastUsed), text: `mode: enforce ${lastUsed}\n`.repeat(500) });
+      expect(await store.policies.findDane(name as Domain)).toBeGreaterThanOrEqual(n);
+    }
   });
 
   test("chunks whose message never came are swept at the next start, those of waiting messages stay", async () => {
@@ -219,7 +243,7 @@ describe("what the file must be", () => {
     database.close();
     await expect(openTestStore({ folder })).rejects.toThrow(/newer/);
     const repaired = new Database(file);
-    repaired.pragma("user_version = 1");
+    repaired.pragma(`user_version = ${SCHEMA}`);
     repaired.close();
     const { store } = await openTestStore({ folder });
     expect(await store.leaseDue(hop("dane.test"), 5, T0, T0 + 1000)).toHaveLength(1);
@@ -244,6 +268,7 @@ describe("what the file must be", () => {
         detail: "silent",
         attempts: 1,
         next_attempt_utc: "2026-09-01 08:05:00",
+        tls_tag: null,
       }),
     ]);
     expect(database.prepare("SELECT recipient, state, detail FROM recipients_readable").all()).toEqual([
@@ -259,5 +284,134 @@ describe("what the file must be", () => {
         hosts: "mx.dane.test (connect)",
       }),
     ]);
+  });
+
+  test("the views of policies show what strangers wrote on one line, bounded, without what a terminal obeys", async () => {
+    const { store, folder } = await openTestStore();
+    const failure = { type: "sts-policy-invalid", detail: "no mode", whoActs: "receiver" } as const;
+    const policy = (text: string) => ({ id: "1", text, fetchedAt: T0, expires: T0 + 86_400_000 });
+    const save = (name: string, rest: object) => store.policies.saveSts({ policyDomain: name as Domain, lastUsed: T0, ...rest });
+    await save("a.test", { policy: policy("version: STSv1\r\nmode: \tenforce \r\nmx: mx.a.test\r\nmax_age: 86400\r\n") });
+    await save("b.test", { failure: { id: "7", at: T0, failures: 2, failure } });
+    await save("c.test", { policy: policy(`mode:\u001b]0;x\u0007\u009b2J${"y".repeat(60_000)}`) });
+    await store.policies.noteDane(hop("dane.test"), T0);
+    const database = new Database(path.join(folder, "postern.db"), { readonly: true });
+    onTestFinished(() => {
+      database.close();
+    });
+    expect(database.prepare("SELECT * FROM sts_policies_readable ORDER BY policy_domain").all()).toEqual([
+      {
+        policy_domain: "a.test",
+        policy_id: "1",
+        mode: "enforce",
+        fetched_utc: "2026-09-01 08:00:00",
+        expires_utc: "2026-09-02 08:00:00",
+        last_used_utc: "2026-09-01 08:00:00",
+        failures: null,
+        failed_utc: null,
+        failed_id: null,
+        reason: null,
+        detail: null,
+        policy: "version: STSv1 | mode: \tenforce  | mx: mx.a.test | max_age: 86400 | ",
+      },
+      expect.objectContaining({
+        policy_domain: "b.test",
+        policy: null,
+        mode: null,
+        failures: 2,
+        failed_utc: "2026-09-01 08:00:00",
+        failed_id: "7",
+        reason: "sts-policy-invalid",
+        detail: "no mode",
+      }),
+      expect.objectContaining({
+        policy_domain: "c.test",
+        mode: `?]0;x??2J${"y".repeat(11)}`,
+        policy: expect.stringMatching(/^mode:\?\]0;x\?\?2Jy{1986}$/),
+      }),
+    ]);
+    expect(database.prepare("SELECT * FROM dane_next_hops_readable").all()).toEqual([
+      { next_hop: "dane.test", seen_utc: "2026-09-01 08:00:00" },
+    ]);
+  });
+});
+
+describe("a database of an earlier version", () => {
+  /** As the version that knew only the first migration left it: a message for two next hops, a delivery, a user. */
+  const writeVersionOne = (): string => {
+    const folder = newFolder();
+    const database = new Database(path.join(folder, "postern.db"));
+    database.pragma("auto_vacuum = INCREMENTAL");
+    database.pragma("journal_mode = WAL");
+    database.exec(readFileSync(new URL("../../src/store/sqlite/migrations/0001-queue.sql", import.meta.url), "utf8"));
+    database.pragma(`application_id = ${0x5053544e}`);
+    database.pragma("user_version = 1");
+    const problem = JSON.stringify({ type: "timeout", detail: "silent", whoActs: "receiver", status: "4.4.1" });
+    database.exec(`
+      INSERT INTO message VALUES (32, '0000000010', 'alice@sender.test', 'user:app', 'tls', '192.0.2.7', 'app.test', 'app', 'TLSv1.3 X',
+        'headers', 'QQ314159', 1, 0, '<1@app.test>', ${T0}, ${T0 + 86_400_000}, 5, NULL, 1, 2, 1, 2);
+      INSERT INTO body VALUES (32, x'48656c6c6f');
+      INSERT INTO recipient VALUES (1, 32, 1, 'a@one.test', 'one.test', 12, 'rfc822;a@one.test', 'waiting', NULL, NULL),
+        (2, 32, 2, 'b@two.test', 'two.test', NULL, NULL, 'delivered', ${T0}, '{"host":"mx.two.test","reply":{"code":250,"lines":["taken"]}}');
+      INSERT INTO entry VALUES (1, 32, 'one.test', 'user:app', 1, 1, 1, 1, 2, NULL, ${T0}, ${T0 + 86_400_000}, 1, 1, ${T0 + 1000}, NULL,
+        'timeout', '${problem}');
+      INSERT INTO attempt VALUES (1, 1, 1, ${T0}, ${T0 + 500}, 'timeout', '{"startedAt":${T0},"endedAt":${T0 + 500},"hosts":[],"demanded":"x"}'),
+        (2, 2, 1, ${T0}, ${T0 + 500}, NULL, '{"startedAt":${T0},"endedAt":${T0 + 500},"hosts":[],"demanded":"x"}');
+      INSERT INTO user VALUES ('app', 'scrypt$1$2$3$a$b', '["a@one.test"]', ${T0});
+      INSERT INTO meta VALUES ('highest recipient', 7), ('highest entry', 7);
+    `);
+    database.close();
+    return folder;
+  };
+
+  test("is brought up to date when it is opened, and nothing in it is lost", async () => {
+    const folder = writeVersionOne();
+    const { store } = await openTestStore({ folder });
+    const story = await store.admin.story("0000000010" as QueueId);
+    const facts = {
+      id: "0000000010",
+      sender: "alice@sender.test",
+      origin: { submitter: "user:app", listener: "tls", clientAddress: "192.0.2.7", ehloName: "app.test", user: "app", tls: "TLSv1.3 X" },
+      returnContent: "headers",
+      envelopeId: "QQ314159",
+      needs: { eightBit: true, utf8Headers: false },
+      messageId: "<1@app.test>",
+      receivedAt: T0,
+      expiresAt: T0 + 86_400_000,
+      size: 5,
+    };
+    expect(story?.message).toEqual(facts);
+    expect(story?.entries.map(({ nextHop, state, attemptRecords }) => [nextHop, state, attemptRecords.length])).toEqual([
+      ["one.test", "waiting", 1],
+      ["two.test", "finished", 1],
+    ]);
+    expect(story?.entries[1]?.recipients).toMatchObject([{ address: "b@two.test", state: "delivered", outcome: { host: "mx.two.test" } }]);
+    const [entry] = await store.leaseDue(hop("one.test"), 5, T0 + 1000, T0 + 60_000);
+    expect(entry?.message).toEqual(facts);
+    expect(entry?.recipients).toMatchObject([{ recipientId: 1, address: "a@one.test", originalRecipient: "rfc822;a@one.test" }]);
+    expect((await readBody(entry!)).toString()).toBe("Hello");
+    expect(await store.saveSettlement(entry!.lease, settlementOf(entry!, [DELIVERED]), NO_LEASE)).toEqual([]);
+    expect(await store.users.list()).toMatchObject([{ name: "app", maySendAs: ["a@one.test"] }]);
+    await store.policies.noteDane(hop("one.test"), T0);
+    // Keys go on behind the highest that the former version gave.
+    const { leased } = await submit(store, { lease: true });
+    expect(leased[0]?.lease.entryId).toBe(8);
+  });
+
+  test("is left whole where the upgrade fails half-way, and the next start can try again", async () => {
+    const folder = writeVersionOne();
+    const file = path.join(folder, "postern.db");
+    const hostile = new Database(file);
+    hostile.exec("CREATE TABLE dane_next_hop (x)");
+    hostile.close();
+    await expect(openTestStore({ folder })).rejects.toThrow(/dane_next_hop/);
+    const after = new Database(file);
+    expect(after.pragma("user_version", { simple: true })).toBe(1);
+    expect(after.prepare("SELECT count(*) FROM pragma_table_info('message') WHERE name = 'tls_tag'").pluck().get()).toBe(0);
+    after.exec("DROP TABLE dane_next_hop");
+    after.close();
+    const { store } = await openTestStore({ folder });
+    expect(await store.leaseDue(hop("one.test"), 5, T0 + 1000, T0 + 60_000)).toHaveLength(1);
+    expect(new Database(file, { readonly: true }).pragma("user_version", { simple: true })).toBe(SCHEMA);
   });
 });
