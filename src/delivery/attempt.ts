@@ -6,33 +6,25 @@
 import type { Clock } from "../clock.ts";
 import type { HostAddress } from "../policy/facts.ts";
 import type { HostEvidence } from "../policy/evidence.ts";
-import type { TlsOutcome } from "../policy/outcome.ts";
-import type { TlsRequirement } from "../policy/requirement.ts";
 import type { PolicyVerdict } from "../policy/decision.ts";
 import type { LeasedEntry } from "../queue/entry.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
 import { errorOf } from "../thrown.ts";
-import { type Decided, findWatched } from "./decide.ts";
+import type { Decided } from "./decide.ts";
 import type { HostFindings } from "./gather.ts";
 import { type DeliveryPlan, loopProblem, type PlannedHost } from "./plan.ts";
 import type { Acquired } from "./pool.ts";
 import { inClass, mayBeFinal, problem, tellingness } from "./problems.ts";
-import { ourHostName } from "./relay-name.ts";
 import type { RecipientReport, Session, SessionTarget, TransactionReport } from "./session.ts";
+import { describeRequirement, evidenceOf, skipProblem, targetOf, type TargetRules, type Terms, termsOf } from "./terms.ts";
 import { isStale, lastWord, note, problemOf, type RecipientJudgement, type Undecided } from "./undecided.ts";
 
-export interface AttemptRules {
-  readonly delivery: {
+export interface AttemptRules extends TargetRules {
+  readonly delivery: TargetRules["delivery"] & {
     readonly addressesPerHost: number;
     readonly hostsPerAttempt: number;
-    readonly sourceAddress4?: string | undefined;
-    readonly sourceAddress6?: string | undefined;
     readonly concurrency: { readonly recipientsPerTransaction: number };
   };
-  readonly mailname: string | undefined;
-  readonly ownAddresses: ReadonlySet<string>;
-  /** Trust anchors (PEM) of a `rootsFile`; undefined if it could not be read. */
-  readonly rootsOf?: (file: string) => string | undefined;
 }
 
 export interface AttemptIo {
@@ -220,7 +212,7 @@ class Walk {
 
   /** True once a transaction was tried there, whatever came of it. */
   async #tryAddress(host: PlannedHost, terms: Terms, { address, family }: HostAddress): Promise<boolean> {
-    const target = this.#targetOf(host, terms, address, family);
+    const target = targetOf(host, terms, { address, family }, this.#io.rules);
     if (target === undefined) {
       const detail = `the trust anchors in ${host.rootsFile} could not be read`;
       this.#skip(host, problem("not-configured", "you", detail, { host: host.host }), false);
@@ -241,7 +233,7 @@ class Walk {
           step,
           problem: found,
           ...(tls !== undefined && { tls }),
-          policy: policyOf(terms, tls),
+          policy: evidenceOf(terms, tls),
         };
         this.#hosts.push(report);
         this.#noteAll(found, report, step, permanent);
@@ -263,7 +255,7 @@ class Walk {
       port,
       step: "mail",
       tls: session.tls,
-      policy: policyOf(terms, session.tls),
+      policy: evidenceOf(terms, session.tls),
     };
     if (session.served > 0) report.reused = true;
     const most = this.#io.rules.delivery.concurrency.recipientsPerTransaction;
@@ -364,26 +356,6 @@ class Walk {
     for (const undecided of this.#recipients) if (undecided.judgement === undefined) note(undecided, found, at, rank, permanent);
   }
 
-  #targetOf(host: PlannedHost, { requirement, serverName }: Terms, address: string, family: 4 | 6): SessionTarget | undefined {
-    const { rules } = this.#io;
-    const localAddress = family === 6 ? rules.delivery.sourceAddress6 : rules.delivery.sourceAddress4;
-    const roots = host.rootsFile === undefined ? undefined : rules.rootsOf?.(host.rootsFile);
-    // Falling back to other anchors would trust whom the operator did not name.
-    if (host.rootsFile !== undefined && roots === undefined) return undefined;
-    return {
-      host: host.host,
-      address,
-      port: host.port,
-      ehloName: rules.mailname ?? ourHostName(rules, family),
-      requirement,
-      tls: host.tls,
-      ...(localAddress !== undefined && { localAddress }),
-      ...(serverName !== undefined && { serverName }),
-      ...(roots !== undefined && { roots }),
-      ...(host.login !== undefined && { login: host.login }),
-    };
-  }
-
   result(): AttemptResult {
     return {
       kind: "attempted",
@@ -403,27 +375,4 @@ class Walk {
       ...(this.#fault !== undefined && { fault: this.#fault }),
     };
   }
-}
-
-/** What holds for one host: its requirement, the name it is asked by, and how that came about. */
-interface Terms {
-  readonly requirement: TlsRequirement;
-  readonly serverName: string | undefined;
-  readonly decided: Decided;
-}
-
-/** SNI is the TLSA base domain (RFC 7672 §8.1), also where no record is usable; the operator's own `tlsName` goes before. */
-function serverNameOf(host: PlannedHost, { tlsa }: HostFindings): string | undefined {
-  return tlsa.kind === "records" && (!host.configured || host.serverName === host.host) ? tlsa.baseDomain : host.serverName;
-}
-
-function skipProblem(host: PlannedHost, { failure, because }: PolicyVerdict & { kind: "skip" }): DeliveryProblem {
-  return problem(failure.type, failure.whoActs, `${failure.detail}; demanded by ${because.text}`, { host: host.host });
-}
-
-/** The evidence of the host, with what published policy would have stopped on this very connection. */
-function policyOf({ decided: { decision, evidence } }: Terms, tls: TlsOutcome | undefined): HostEvidence {
-  if (tls === undefined || decision.watched.length === 0) return evidence;
-  const wouldHaveFailed = findWatched(decision, tls);
-  return wouldHaveFailed.length === 0 ? evidence : { ...evidence, wouldHaveFailed };
 }
