@@ -204,10 +204,20 @@ function dnsNames(certificate: X509Certificate): string[] {
     .map((entry) => entry.slice(4));
 }
 
+/** Names as they are told and kept: each session keeps up to ten certificates, and a stranger chooses what is in them. */
+const MOST_NAMES = 20;
+const MOST_NAME_TEXT = 1000;
+
 function certificateNames(certificate: X509Certificate): string[] {
-  return dnsNames(certificate)
-    .slice(0, 20)
-    .map((name) => cleanText(name, 253));
+  const kept: string[] = [];
+  let room = MOST_NAME_TEXT;
+  for (const name of dnsNames(certificate).slice(0, MOST_NAMES)) {
+    const text = cleanText(name, 253);
+    room -= text.length;
+    if (room < 0) break;
+    kept.push(text);
+  }
+  return kept;
 }
 
 /** The certificate as evidence. Cheap for certificates met before, as nearly all are. */

@@ -23,6 +23,8 @@ export function mailCommand(transaction: Transaction, { extensions, loggedIn, sm
   if (extensions.eightBitMime && transaction.needs.eightBit) line += " BODY=8BITMIME";
   if (smtpUtf8) line += " SMTPUTF8";
   if (loggedIn) line += " AUTH=<>";
+  // RFC 8689 §4.2.1: only for a message that asks for it, and only where the EHLO inside authenticated TLS offers it.
+  if (extensions.requireTls && transaction.requireTls !== undefined) line += " REQUIRETLS";
   if (extensions.dsn) {
     // RFC 3461 §5.2.1: passed on exactly as received, and neither is added.
     if (transaction.returnContent !== undefined) line += transaction.returnContent === "full" ? " RET=FULL" : " RET=HDRS";

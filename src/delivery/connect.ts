@@ -7,8 +7,9 @@ import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
 import type { DeliverySettings } from "../config/settings.ts";
 import { describeReply, type Reply } from "../mail/reply.ts";
+import type { JudgeDane } from "../policy/dane-match.ts";
 import type { TlsFailure, TlsOutcome } from "../policy/outcome.ts";
-import { meetsRequirement } from "../policy/requirement.ts";
+import { findUnmet, meetsRequirement } from "../policy/requirement.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import { createEvidence } from "./certificate.ts";
 import { dial } from "./dial.ts";
@@ -18,8 +19,9 @@ import { logIn } from "./login.ts";
 import { problem } from "./problems.ts";
 import type { HostFailure, OpenResult, OpenSession, SessionStep, SessionTarget } from "./session.ts";
 import { SmtpSession } from "./smtp-session.ts";
-import { createContexts, type Roots } from "./tls-options.ts";
+import { createContexts, demandsProof, type Roots } from "./tls-options.ts";
 import { outcomeOf } from "./tls-outcome.ts";
+import { describeUnmet, isLastingFlaw } from "./unmet.ts";
 import { classOf, endsSession, lossProblem, nonsense, rejection } from "./verdicts.ts";
 import { isLoss, type Loss, Wire } from "./wire.ts";
 
@@ -28,6 +30,7 @@ export interface ConnectorIo {
   /** What `loadRoots` made of `tls.roots`. */
   readonly roots: Roots;
   readonly clock: Clock;
+  readonly judgeDane: JudgeDane;
 }
 
 export function createConnector(io: ConnectorIo): OpenSession {
@@ -77,7 +80,7 @@ class Opening {
     let { wire, outcome } = opened.value;
     let extensions: Extensions | undefined;
     if (outcome === undefined) {
-      const hello = await this.#sayHello(wire, target.requirement.atLeast === "clear");
+      const hello = await this.#sayHello(wire, this.#clearWillDo(SWITCHED_OFF));
       if (hello.kind !== "done") return hello;
       extensions = hello.value;
       const secured = await this.#secure(wire, extensions);
@@ -91,6 +94,8 @@ class Opening {
       extensions = hello.value;
     }
     if (extensions === undefined) throw new Error("a connection without EHLO");
+    // Whoever listed it elsewhere may be anybody, and promises nothing (RFC 8689 §2).
+    if (outcome.kind !== "authenticated") extensions = { ...extensions, requireTls: false };
     wire.enhancedStatusCodes = extensions.enhancedStatusCodes;
     if (target.login !== undefined) {
       const refused = await this.#logIn(wire, extensions, outcome, target.login);
@@ -142,7 +147,8 @@ class Opening {
     if (!heloWillDo) {
       if (outcome !== undefined) return this.#refused("ehlo", reply, "EHLO", wire, outcome);
       const detail = `${host} does not know EHLO, and so no STARTTLS: it answered ${describeReply(reply)}`;
-      return this.#unmet("starttls", { type: "starttls-not-supported", detail, whoActs: "receiver" }, wire);
+      const because: TlsFailure = { type: "starttls-not-supported", detail, whoActs: "receiver" };
+      return this.#unmet("starttls", { kind: "clear", because }, wire, true);
     }
     wire.send(`HELO ${ehloName}\r\n`, 1);
     const second = await wire.read(wait, "the reply to HELO");
@@ -153,16 +159,13 @@ class Opening {
   /** From the first EHLO to a channel that meets the requirement. */
   async #secure(wire: Wire, extensions: Extensions): Promise<Step<{ wire: Wire; outcome: TlsOutcome }>> {
     const { host, tls } = this.#target;
-    if (tls === "never") return this.#stayClear(wire, SWITCHED_OFF);
-    if (this.#clearBecause !== undefined) return this.#stayClear(wire, this.#clearBecause);
+    if (tls === "never") return this.#stayClear(wire, SWITCHED_OFF, false);
+    if (this.#clearBecause !== undefined) return this.#stayClear(wire, this.#clearBecause, false);
     if (!extensions.startTls) {
       const mangled = findMangledStartTls(extensions);
       const hint = mangled === undefined ? "" : ` (but ${mangled}: something on the way seems to overwrite it)`;
-      return this.#stayClear(wire, {
-        type: "starttls-not-supported",
-        detail: `${host} does not offer STARTTLS${hint}`,
-        whoActs: "receiver",
-      });
+      const detail = `${host} does not offer STARTTLS${hint}`;
+      return this.#stayClear(wire, { type: "starttls-not-supported", detail, whoActs: "receiver" }, true);
     }
     const { result, injectedOctets } = await wire.sendLastInClear("STARTTLS\r\n", this.#tools.timeouts.starttls);
     if (isLoss(result)) {
@@ -176,7 +179,7 @@ class Opening {
         detail: `${host} answered STARTTLS with ${describeReply(result)}`,
         whoActs: "receiver",
       };
-      if (injectedOctets === 0 && !endsSession(result)) return this.#stayClear(wire, failure);
+      if (injectedOctets === 0 && !endsSession(result)) return this.#stayClear(wire, failure, classOf(result) === "permanent");
       wire.destroy();
       return this.#tlsFailed("starttls", failure);
     }
@@ -189,17 +192,21 @@ class Opening {
     return await this.#judge(await this.#shakeHands(wire.release(), false));
   }
 
-  /** Clear, in the same session, if that will do. */
-  #stayClear(wire: Wire, because: TlsFailure): Step<{ wire: Wire; outcome: TlsOutcome }> {
+  /** Clear, in the same session, if that will do. `lasting`: so this host is set up. */
+  #stayClear(wire: Wire, because: TlsFailure, lasting: boolean): Step<{ wire: Wire; outcome: TlsOutcome }> {
     const outcome: TlsOutcome = { kind: "clear", because };
-    return meetsRequirement(outcome, this.#target.requirement) ? done({ wire, outcome }) : this.#unmet("starttls", because, wire, outcome);
+    return this.#clearWillDo(because) ? done({ wire, outcome }) : this.#unmet("starttls", outcome, wire, lasting);
+  }
+
+  #clearWillDo(because: TlsFailure): boolean {
+    return meetsRequirement({ kind: "clear", because }, this.#target.requirement);
   }
 
   #shakeHands(socket: Socket, greets: boolean): Promise<Handshake> {
     const { roots, requirement, serverName } = this.#target;
     const { contextFor, timeouts, clock } = this.#tools;
     return shakeHands(socket, {
-      context: contextFor(roots ?? this.#tools.roots, requirement.atLeast),
+      context: contextFor(roots ?? this.#tools.roots, demandsProof(requirement)),
       ...(serverName === undefined ? {} : { serverName }),
       wait: timeouts.handshake,
       clock,
@@ -207,14 +214,14 @@ class Opening {
     });
   }
 
-  /** The verdict on what the handshake gave, before anything else is said (RFC 3207 §4.1). */
+  /** The verdict on what the handshake gave, before anything else is said (RFC 3207 §4.1). It may take its time: the wire listens. */
   async #judge(handshake: Handshake): Promise<Step<{ wire: Wire; outcome: TlsOutcome }>> {
     if (handshake.kind === "failed") return this.#tlsFailed("handshake", handshake.failure);
     const { requirement } = this.#target;
-    const { evidenceOf, clock } = this.#tools;
-    const outcome = outcomeOf(handshake, { referenceIdentifiers: requirement.webpki.referenceIdentifiers, now: clock.now(), evidenceOf });
-    if (outcome.kind !== "authenticated" && !meetsRequirement(outcome, requirement))
-      return this.#unmet("handshake", outcome.because, handshake.wire, outcome);
+    const { evidenceOf, judgeDane, clock } = this.#tools;
+    const outcome = await outcomeOf(handshake, { requirement, now: clock.now(), evidenceOf, judgeDane });
+    const unmet = findUnmet(outcome, requirement);
+    if (unmet !== undefined) return this.#unmet("handshake", outcome, handshake.wire, isLastingFlaw(unmet.failure));
     return done({ wire: handshake.wire, outcome });
   }
 
@@ -247,27 +254,16 @@ class Opening {
 
   /** TLS went wrong and took the connection with it: clear on a new one if that will do, else this host is out. */
   #tlsFailed(step: SessionStep, because: TlsFailure): Ended {
-    const { requirement, tls, login } = this.#target;
-    if (requirement.atLeast === "clear" && tls === "starttls" && login === undefined) return { kind: "try-in-clear", because };
-    return this.#fail(step, this.#demandProblem(because));
+    const { tls, login } = this.#target;
+    if (this.#clearWillDo(because) && tls === "starttls" && login === undefined) return { kind: "try-in-clear", because };
+    return this.#fail(step, describeUnmet({ outcome: { kind: "clear", because }, lasting: false }, this.#target).problem);
   }
 
   /** The requirement is not met: QUIT, and nothing else is said to this host (RFC 3207 §4.1). */
-  #unmet(step: SessionStep, because: TlsFailure, wire: Wire, outcome?: TlsOutcome): HostFailure {
+  #unmet(step: SessionStep, outcome: TlsOutcome, wire: Wire, lasting: boolean): HostFailure {
     sayQuit(wire, this.#tools.timeouts.quit);
-    return this.#fail(step, this.#demandProblem(because), outcome);
-  }
-
-  #demandProblem({ type, detail, whoActs }: TlsFailure): DeliveryProblem {
-    const { host, requirement, tls } = this.#target;
-    const { atLeast, because } = requirement;
-    const demand =
-      atLeast === "clear"
-        ? tls === "implicit"
-          ? "this host is set to implicit TLS"
-          : "a login needs authenticated TLS"
-        : `${atLeast} TLS is demanded by ${because.text}`;
-    return problem(type, whoActs, `${detail}; ${demand}`, { host });
+    const { problem: found, permanent } = describeUnmet({ outcome, lasting }, this.#target);
+    return { ...this.#fail(step, found, outcome), permanent };
   }
 
   #refused(step: SessionStep, reply: Reply, to: string, wire: Wire, outcome?: TlsOutcome): HostFailure {

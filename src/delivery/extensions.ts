@@ -15,6 +15,8 @@ export interface Extensions {
   readonly smtpUtf8: boolean;
   readonly dsn: boolean;
   readonly enhancedStatusCodes: boolean;
+  /** REQUIRETLS (RFC 8689 §4.1). It counts inside authenticated TLS alone (§2): delivery/connect.ts forgets it elsewhere. */
+  readonly requireTls: boolean;
   /** SASL mechanisms, upper case (RFC 4954 §3). */
   readonly auth: readonly string[];
   /** Every keyword, upper case, for people who look for what is missing. */
@@ -32,6 +34,7 @@ export const NO_EXTENSIONS: Extensions = {
   smtpUtf8: false,
   dsn: false,
   enhancedStatusCodes: false,
+  requireTls: false,
   auth: [],
   keywords: [],
 };
@@ -55,6 +58,7 @@ export function parseExtensions(reply: Reply): Extensions {
     smtpUtf8: offered.has("SMTPUTF8"),
     dsn: offered.has("DSN"),
     enhancedStatusCodes: offered.has("ENHANCEDSTATUSCODES"),
+    requireTls: offered.has("REQUIRETLS"),
     auth: (offered.get("AUTH") ?? []).map((mechanism) => mechanism.toUpperCase()),
     keywords: [...offered.keys()],
   };

@@ -1,5 +1,5 @@
 /**
- * Whether a host can take a message at all (RFC 1870 §6, RFC 1652 §3, RFC 6531 §3.2): what the message needs and what
+ * Whether a host can take a message at all (RFC 1870 §6, RFC 1652 §3, RFC 6531 §3.2, RFC 8689 §4.2.1): what the message needs and what
  * the host offers in; for each recipient nothing, or why another host must be found, out. Decided before MAIL is said:
  * nothing is ever sent to a host that did not say it understands it. Pure.
  */
@@ -22,7 +22,19 @@ export function findUnfit(transaction: Transaction, extensions: Extensions, host
 }
 
 function unfitForAll(transaction: Transaction, extensions: Extensions, host: string): RecipientReport | undefined {
-  const { sender, needs, body } = transaction;
+  const { sender, needs, body, requireTls } = transaction;
+  if (requireTls === "required" && !extensions.requireTls) {
+    return elsewhere(
+      problem(
+        "requiretls-not-offered",
+        "receiver",
+        `the message may only go to hosts that keep it protected, and ${host} does not offer REQUIRETLS`,
+        {
+          host,
+        },
+      ),
+    );
+  }
   if (extensions.sizeLimit !== undefined && body.size > extensions.sizeLimit) {
     return elsewhere(
       problem("message-too-big", "sender", `the message has ${body.size} octets, and ${host} takes ${extensions.sizeLimit}`, {

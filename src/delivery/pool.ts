@@ -3,7 +3,7 @@
  * has proved at least what that message demands (RFC 8461 §4, RFC 7672 §3.2: a proof for one name is not one for another).
  */
 import type { Clock } from "../clock.ts";
-import { meetsRequirement } from "../policy/requirement.ts";
+import { type DaneRequirement, meetsRequirement, type WebPkiRequirement } from "../policy/requirement.ts";
 import type { OpenResult, OpenSession, Session, SessionTarget } from "./session.ts";
 
 export interface PoolLimits {
@@ -29,10 +29,27 @@ function wayOf(target: SessionTarget): string {
 
 /** True if what the open connection proved is at least what the new message demands. */
 function mayServe(session: Session, target: SessionTarget): boolean {
-  if (!meetsRequirement(session.tls, target.requirement)) return false;
+  const { requirement } = target;
   if (session.target.roots !== target.roots || session.target.login?.password !== target.login?.password) return false;
-  if (target.requirement.atLeast !== "authenticated") return true;
-  return session.tls.kind === "authenticated" && target.requirement.webpki.referenceIdentifiers.includes(session.tls.referenceIdentifier);
+  if (!meetsRequirement(session.tls, requirement)) return false;
+  if (requirement.requireTlsKeyword?.mandatory === true && !session.offersRequireTls) return false;
+  const named = provedName(session, requirement.webpki);
+  const matched = requirement.dane !== undefined && provedRecords(session, requirement.dane);
+  if (requirement.webpki.demanded && !named) return false;
+  if (requirement.dane?.demanded === true && !matched) return false;
+  return requirement.atLeast !== "authenticated" || named || matched;
+}
+
+/** By the WebPKI it is one of the names that this message looks for. */
+function provedName({ tls }: Session, { referenceIdentifiers }: WebPkiRequirement): boolean {
+  return tls.kind === "authenticated" && tls.session.webpki.held && referenceIdentifiers.includes(tls.session.webpki.referenceIdentifier);
+}
+
+/** It matched these very records, and where a name was part of that (usage 2), by a name that this message accepts, too. */
+function provedRecords({ tls, target }: Session, { key, referenceIdentifiers }: DaneRequirement): boolean {
+  if (tls.kind !== "authenticated" || tls.session.dane?.held !== true || target.requirement.dane?.key !== key) return false;
+  const { referenceIdentifier } = tls.session.dane;
+  return referenceIdentifier === undefined || referenceIdentifiers.includes(referenceIdentifier);
 }
 
 export class ConnectionPool {

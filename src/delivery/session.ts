@@ -24,7 +24,7 @@ export interface SessionTarget {
   readonly requirement: TlsRequirement;
   /** `starttls`: used when offered, demanded as the requirement says. `never` is for routes that the operator set so. */
   readonly tls: "starttls" | "implicit" | "never";
-  /** SNI (RFC 6066 §3): a host name in A-labels, absent for addresses. */
+  /** SNI (RFC 6066 §3): a host name in A-labels, under DANE the TLSA base domain (RFC 7672 §8.1); absent for addresses. */
   readonly serverName?: string;
   /** Extra or other trust anchors, PEM; absent means the relay's own choice. */
   readonly roots?: string;
@@ -53,6 +53,8 @@ export interface Transaction {
   readonly recipients: readonly RecipientEnvelope[];
   readonly returnContent?: "full" | "headers";
   readonly envelopeId?: string;
+  /** RFC 8689 §4.2.1: `required` goes to no host that does not offer REQUIRETLS; `preferred` says it where it is offered. */
+  readonly requireTls?: "required" | "preferred";
   readonly needs: ContentNeeds;
   readonly body: BodySource;
 }
@@ -80,6 +82,8 @@ export interface TransactionReport {
 export interface Session {
   readonly target: SessionTarget;
   readonly tls: TlsOutcome;
+  /** Its EHLO inside authenticated TLS listed REQUIRETLS (RFC 8689 §2). */
+  readonly offersRequireTls: boolean;
   /** Transactions finished. */
   readonly served: number;
   /** False once closed, or when the host ended it while idle. */

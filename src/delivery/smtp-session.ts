@@ -24,6 +24,10 @@ export class SmtpSession implements Session {
     return this.#served;
   }
 
+  get offersRequireTls(): boolean {
+    return this.#peer.extensions.requireTls;
+  }
+
   get usable(): boolean {
     return !this.#ending && this.#peer.wire.loss === undefined;
   }

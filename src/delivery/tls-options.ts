@@ -1,11 +1,11 @@
 /**
- * What we ask of TLS itself (RFC 9325, RFC 8996): trust anchors and the level demanded in, a secure context out. Every
+ * What we ask of TLS itself (RFC 9325, RFC 8996): trust anchors and whether a proof is demanded in, a secure context out. Every
  * knob that has a default which the environment can turn (NODE_OPTIONS, NODE_EXTRA_CA_CERTS,
  * NODE_TLS_REJECT_UNAUTHORIZED) is set by hand, so that nothing outside the settings lowers anything.
  */
 import { constants } from "node:crypto";
 import { createSecureContext, getCACertificates, rootCertificates, type SecureContext } from "node:tls";
-import type { ChannelLevel } from "../policy/requirement.ts";
+import type { TlsRequirement } from "../policy/requirement.ts";
 
 const TLS_1_3 = ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"];
 
@@ -61,12 +61,16 @@ export function isModernSuite(protocol: string, opensslName: string): boolean {
   return protocol === "TLSv1.3" || MODERN.includes(opensslName);
 }
 
+/** True if the host must be proven: then nothing is offered over which a proof would not count. */
+export function demandsProof({ atLeast, webpki, dane }: TlsRequirement): boolean {
+  return atLeast === "authenticated" || webpki.demanded || dane?.demanded === true;
+}
+
 /** Makes contexts once each: parsing a root list takes milliseconds, a connection should not. */
-export function createContexts(): (roots: Roots, level: ChannelLevel) => SecureContext {
+export function createContexts(): (roots: Roots, strict: boolean) => SecureContext {
   const strictly = new Map<Roots, SecureContext>();
   const leniently = new Map<Roots, SecureContext>();
-  return (roots, level) => {
-    const strict = level === "authenticated";
+  return (roots, strict) => {
     const made = strict ? strictly : leniently;
     const known = made.get(roots);
     if (known !== undefined) return known;

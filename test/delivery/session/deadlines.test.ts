@@ -1,12 +1,11 @@
 /** Every step has a deadline of its own (RFC 5321 §4.5.3.2), and a host gains no time by talking. */
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { Clock } from "../../../src/clock.ts";
-import { createConnector } from "../../../src/delivery/connect.ts";
 import type { BodySource } from "../../../src/queue/entry.ts";
 import { createTestCa } from "../../support/certificates.ts";
 import { MovedClock, settled } from "../../support/moved-clock.ts";
 import { type MxBehaviour, ScriptedMx } from "../../support/scripted-mx.ts";
-import { defaultTimeouts, MX_NAME, targetFor, transaction } from "../../support/smtp-session.ts";
+import { connectorFor, defaultTimeouts, MX_NAME, targetFor, transaction } from "../../support/smtp-session.ts";
 
 const ca = await createTestCa();
 const certificate = await ca.issue({ names: [MX_NAME] });
@@ -58,7 +57,7 @@ describe("before a transaction", () => {
       },
     });
     const clock = new MovedClock();
-    const connect = createConnector({ timeouts: defaultTimeouts, roots: ca.pem, clock });
+    const connect = connectorFor(ca.pem, { timeouts: defaultTimeouts, clock });
     const target = targetFor(mx.port, {
       atLeast: silentAt === "HELO" ? "clear" : "authenticated",
       ...(silentAt === "AUTH" ? { login: { username: "a", password: "b" } } : {}),
@@ -78,7 +77,7 @@ describe("before a transaction", () => {
     const mx = await host({});
     const timers: (() => void)[] = [];
     const clock: Clock = { now: Date.now, monotonic: () => 0, after: (_delay, action) => (timers.push(action), () => undefined) };
-    const result = createConnector({ timeouts: defaultTimeouts, roots: ca.pem, clock })(targetFor(mx.port));
+    const result = connectorFor(ca.pem, { timeouts: defaultTimeouts, clock })(targetFor(mx.port));
     timers[0]?.();
     expect(await result).toMatchObject({
       step: "connect",
@@ -91,7 +90,7 @@ describe("before a transaction", () => {
     const mx = await host({ answer: (command) => (command.startsWith("EHLO") ? "250-mx.example.test\r\n" : undefined) });
     const clock = new MovedClock();
     let done = false;
-    const result = createConnector({ timeouts: defaultTimeouts, roots: ca.pem, clock })(targetFor(mx.port)).finally(() => (done = true));
+    const result = connectorFor(ca.pem, { timeouts: defaultTimeouts, clock })(targetFor(mx.port)).finally(() => (done = true));
     await until(() => mx.heard.length === 1);
     for (let minute = 0; minute < 4; minute += 1) {
       mx.connections[0]?.say("250-still here\r\n");
@@ -122,9 +121,7 @@ describe.each([
       answer: (command) => (command !== "" && command.startsWith(silentAt) ? ((silent = true), null) : silent ? null : undefined),
     });
     const clock = new MovedClock();
-    const opened = await createConnector({ timeouts: defaultTimeouts, roots: ca.pem, clock })(
-      targetFor(mx.port, { atLeast: "authenticated" }),
-    );
+    const opened = await connectorFor(ca.pem, { timeouts: defaultTimeouts, clock })(targetFor(mx.port, { atLeast: "authenticated" }));
     if (opened.kind !== "open") throw new Error(opened.problem.detail);
     let done = false;
     const report = opened.session.deliver(transaction()).finally(() => (done = true));
@@ -151,7 +148,7 @@ test("each block of a large text has its own deadline", async () => {
     answer: (command, { socket }) => (command === "DATA" ? (setImmediate(() => socket.pause()), undefined) : undefined),
   });
   const clock = new MovedClock();
-  const opened = await createConnector({ timeouts: defaultTimeouts, roots: ca.pem, clock })(targetFor(mx.port));
+  const opened = await connectorFor(ca.pem, { timeouts: defaultTimeouts, clock })(targetFor(mx.port));
   if (opened.kind !== "open") throw new Error(opened.problem.detail);
   let done = false;
   const report = opened.session.deliver(transaction({ body })).finally(() => (done = true));
@@ -173,7 +170,7 @@ test("each block of a large text has its own deadline", async () => {
 test("QUIT is not waited for longer than its deadline", async () => {
   const mx = await host({ answer: (command) => (command === "QUIT" ? null : undefined) });
   const clock = new MovedClock();
-  const opened = await createConnector({ timeouts: defaultTimeouts, roots: ca.pem, clock })(targetFor(mx.port));
+  const opened = await connectorFor(ca.pem, { timeouts: defaultTimeouts, clock })(targetFor(mx.port));
   if (opened.kind !== "open") throw new Error(opened.problem.detail);
   const quit = opened.session.quit();
   await until(() => mx.heard.includes("clear QUIT"));
@@ -187,9 +184,7 @@ test("many quick steps share one timer, and an idle session is not cut by an old
   const mx = await host({ certificate });
   const clock = new MovedClock();
   const set = vi.spyOn(clock, "after");
-  const opened = await createConnector({ timeouts: defaultTimeouts, roots: ca.pem, clock })(
-    targetFor(mx.port, { atLeast: "authenticated" }),
-  );
+  const opened = await connectorFor(ca.pem, { timeouts: defaultTimeouts, clock })(targetFor(mx.port, { atLeast: "authenticated" }));
   if (opened.kind !== "open") throw new Error(opened.problem.detail);
   set.mockClear();
   for (let message = 0; message < 50; message += 1) await opened.session.deliver(transaction());

@@ -281,7 +281,7 @@ describe("evidence", () => {
     const mx = await host({ certificate: { ...leaf, certificate: leaf.certificate + ca.pem } });
     const session = await opened(mx.port, ca.pem, { atLeast: "authenticated" });
     if (session.tls.kind !== "authenticated") throw new Error(session.tls.kind);
-    expect(session.tls.referenceIdentifier).toBe(MX_NAME);
+    expect(session.tls.session.webpki).toEqual({ held: true, referenceIdentifier: MX_NAME });
     expect(session.tls.session).toMatchObject({ protocol: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", serverName: MX_NAME });
     expect(session.tls.session.chain.map(({ subject }) => subject)).toEqual([`CN=${MX_NAME}`, "CN=Evidence Sub", "CN=Postern Test Root"]);
     expect(session.tls.session.chain[0]).toMatchObject({
@@ -300,7 +300,7 @@ describe("evidence", () => {
     expect(session.tls).toMatchObject({
       kind: "encrypted",
       because: { type: "certificate-not-trusted" },
-      session: { failure: { type: "certificate-not-trusted" } },
+      session: { webpki: { held: false, failure: { type: "certificate-not-trusted" } } },
     });
     session.destroy();
   });
