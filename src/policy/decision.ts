@@ -239,19 +239,25 @@ function requireTlsDemand(facts: HostFacts, sts: StsCase, tag: TlsTag | undefine
   const demand = {
     because,
     section: "RFC 8689 §4.2.1",
-    says: `authenticated TLS with REQUIRETLS, for a host that is proven to be the right one`,
-  };
+    says: "authenticated TLS with REQUIRETLS, for a host that is proven to be the right one",
+    keyword: true,
+  } as const;
   if (tag === "preferred") return { ...demand, atLeast: "clear", says: "the parameter REQUIRETLS, where it is offered" };
   if (proven) return { ...demand, atLeast: "authenticated" };
-  const { host, origin, dnssec } = facts;
-  const detail =
-    origin === "literal"
-      ? `${host} is an address, and nothing proves who answers there`
-      : `nothing proves that ${host} is a mail host of ${facts.nextHop}: its MX records are not signed, and no MTA-STS policy lists it`;
-  // Without a resolver that validates nobody can tell whether they are signed: that may pass.
-  const lasting = origin === "literal" || (dnssec.kind === "validating" && facts.sts.kind !== "unavailable");
+  const { host, nextHop, origin, dnssec } = facts;
+  if (origin === "literal") {
+    const detail = `${host} is an address, and nothing proves who answers there`;
+    const failure: TlsFailure = { type: "validation-failure", detail, whoActs: "sender" };
+    return { ...demand, atLeast: "authenticated", skip: { failure, lasting: true } };
+  }
+  const detail = `nothing proves that ${host} is a mail host of ${nextHop}: its MX records are not signed, and no MTA-STS policy lists it`;
   const failure: TlsFailure = { type: "validation-failure", detail: withDnssec(detail, dnssec), whoActs: whoOf(dnssec) };
-  return { ...demand, atLeast: "authenticated", skip: { failure, lasting } };
+  return { ...demand, atLeast: "authenticated", skip: { failure, lasting: isSettled(facts) } };
+}
+
+/** Whether another look would show the same: without a resolver that validates, or a policy that could be had, it may not. */
+function isSettled({ dnssec, sts }: HostFacts): boolean {
+  return dnssec.kind === "validating" && sts.kind !== "unavailable" && (sts.kind !== "policy" || sts.trouble === undefined);
 }
 
 /** `tls.host`: is this the right host? Routes and address literals name it themselves. */
@@ -265,7 +271,7 @@ function hostFloorDemands(facts: HostFacts, { host: { level, because }, floor }:
     says: level === "dnssec" ? "MX records signed by DNSSEC" : "a host proven by MTA-STS or DNSSEC",
   } as const;
   const skip = (type: TlsFailure["type"], detail: string): Demand[] => [
-    { ...demand, skip: { failure: { type, detail: withDnssec(detail, dnssec), whoActs: whoOf(dnssec) }, lasting: true } },
+    { ...demand, skip: { failure: { type, detail: withDnssec(detail, dnssec), whoActs: whoOf(dnssec) }, lasting: isSettled(facts) } },
   ];
   if (level === "proven") {
     if (isProvenHost(facts, sts)) return [demand];
@@ -320,7 +326,9 @@ function daneLookupFailed({ host, tlsa }: HostFacts, because: Because): Demand {
     tlsa.kind === "failed"
       ? `the TLSA look-up for ${host} failed, so DANE cannot be ruled out: ${tlsa.failure.detail}`
       : `the TLSA look-up for ${host} failed`;
-  const failure: TlsFailure = { type: "dnssec-invalid", detail, whoActs: "receiver" };
+  // A resolver that cannot be reached is this relay's own.
+  const whoActs = tlsa.kind === "failed" && tlsa.failure.reason === "unreachable" ? "you" : "receiver";
+  const failure: TlsFailure = { type: "dnssec-invalid", detail, whoActs };
   return { because, atLeast: "authenticated", section: "RFC 7672 §2.1.2", says: "no connection", skip: { failure, lasting: false } };
 }
 
@@ -349,7 +357,8 @@ function stsDemand({ sts, host }: HostFacts, { sts: says }: Cell): Demand | unde
     atLeast: "authenticated",
     section: "RFC 8461 §4.1",
     says: `no mail to ${host}`,
-    skip: { failure, lasting: true },
+    // A policy that could not be refreshed may be an old one.
+    skip: { failure, lasting: sts.trouble === undefined },
     ...watch,
   };
 }
@@ -382,8 +391,10 @@ function readTlsa(facts: HostFacts, { daneDigests }: Demands): ReadTlsa {
 }
 
 /** Names for usage 2 (RFC 7672 §3.2.2): the base domain; the next hop, aliases resolved too, where nobody can have forged the way. */
-function daneIdentifiers({ nextHop, origin, mxSecurity, expandedNextHop }: HostFacts, baseDomain: Domain): string[] {
+function daneIdentifiers({ nextHop, host, origin, mxSecurity, expandedNextHop }: HostFacts, baseDomain: Domain): string[] {
   const names = new Set<string>([baseDomain]);
+  // The operator's own word for where to go is the next hop here, whatever domain the message is for.
+  if (origin === "configured") names.add(host);
   if (origin === "implicit" || (origin === "mx" && mxSecurity === "secure")) names.add(nextHop);
   if (origin === "mx" && mxSecurity === "secure" && expandedNextHop !== undefined) names.add(expandedNextHop);
   return [...names];
