@@ -168,12 +168,8 @@ class Walk {
       this.#skip(host, lost.problem, lost.permanent, evidence);
       return;
     }
-    this.#demanded = `${verdict.requirement.atLeast === "clear" ? "opportunistic" : verdict.requirement.atLeast} (${verdict.requirement.because.text})`;
-    await this.#tryHost(
-      host,
-      { requirement: verdict.requirement, serverName: serverNameOf(host, findings), decided: { decision, evidence } },
-      addresses,
-    );
+    this.#demanded = describeRequirement(verdict.requirement);
+    await this.#tryHost(host, termsOf(host, findings, verdict.requirement, { decision, evidence }), addresses);
   }
 
   /** RFC 8689 §4.2.1: a host that can never be proven for such a message is out for good, and the sender is told now. */

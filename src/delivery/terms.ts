@@ -65,7 +65,7 @@ export function targetOf(
 
 /** Why no connection is made. */
 export function skipProblem(host: PlannedHost, { failure, because }: PolicyVerdict & { kind: "skip" }): DeliveryProblem {
-  return problem(failure.type, failure.whoActs, `${failure.detail}; demanded by ${because.text}`, { host: host.host });
+  return problem(failure.type, failure.whoActs, `${failure.detail}; demanded by ${because.text}`, { status: "4.7.0", host: host.host });
 }
 
 /** The evidence of the host, with what published policy would have stopped on this very connection. */

@@ -2,18 +2,18 @@
 import { describe, expect, test } from "vitest";
 import { type AttemptResult, type AttemptRules, attemptDelivery } from "../../src/delivery/attempt.ts";
 import type { HostAddresses } from "../../src/delivery/gather.ts";
-import type { DeliveryPlan, PlannedHost } from "../../src/delivery/plan.ts";
+import type { DeliveryPlan, MessageDemands, PlannedHost } from "../../src/delivery/plan.ts";
 import type { Acquired } from "../../src/delivery/pool.ts";
 import { problem } from "../../src/delivery/problems.ts";
 import type { RecipientReport, Session, SessionStep, SessionTarget, Transaction, TransactionReport } from "../../src/delivery/session.ts";
 import type { Reply } from "../../src/mail/reply.ts";
-import type { TlsOutcome } from "../../src/policy/outcome.ts";
+import type { Domain } from "../../src/mail/domain.ts";
+import type { StsFinding, TlsaFinding } from "../../src/policy/facts.ts";
 import type { LeasedEntry } from "../../src/queue/entry.ts";
 import type { ProblemType } from "../../src/queue/settlement.ts";
 import { leasedEntry } from "../support/entries.ts";
 import { MovedClock } from "../support/moved-clock.ts";
-
-const because = { source: "floor", text: "tls.floor of this relay" } as const;
+import { authenticatedAs, decide, NO_DEMANDS, NO_EVIDENCE, NO_TLSA, policyOf, requirementOf } from "../support/policy-facts.ts";
 
 function host(name: string, more: Partial<PlannedHost> = {}): PlannedHost {
   return {
@@ -22,7 +22,7 @@ function host(name: string, more: Partial<PlannedHost> = {}): PlannedHost {
     port: 25,
     tls: "starttls",
     serverName: name,
-    requirement: { atLeast: "authenticated", because, webpki: { referenceIdentifiers: [name], because } },
+    policy: policyOf(name),
     configured: false,
     ...more,
   };
@@ -69,15 +69,13 @@ interface World {
   /** By address; a further dial takes the next. */
   readonly dials: Readonly<Record<string, readonly Dialled[]>>;
   readonly rules?: Partial<AttemptRules["delivery"]> & { perTransaction?: number; mailname?: undefined };
+  readonly tlsa?: Readonly<Record<string, TlsaFinding>>;
+  readonly message?: MessageDemands;
   readonly stop?: AbortSignal;
   readonly onDial?: (address: string) => void;
 }
 
-const tls: TlsOutcome = {
-  kind: "authenticated",
-  referenceIdentifier: "mx.test",
-  session: { protocol: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", chain: [] },
-};
+const tls = authenticatedAs("mx.test");
 
 async function attempt(entry: LeasedEntry, hosts: readonly PlannedHost[], world: World) {
   const log: string[] = [];
@@ -85,7 +83,12 @@ async function attempt(entry: LeasedEntry, hosts: readonly PlannedHost[], world:
   const dialled = new Map<string, number>();
   let held = 0;
   const clock = new MovedClock();
-  const plan: DeliveryPlan & { kind: "attempt" } = { kind: "attempt", hosts, demanded: "authenticated (tls.floor of this relay)" };
+  const plan: DeliveryPlan & { kind: "attempt" } = {
+    kind: "attempt",
+    hosts,
+    demanded: "authenticated (tls.floor of this relay)",
+    policy: NO_EVIDENCE,
+  };
   const { perTransaction = 100, mailname: _, ...settings } = world.rules ?? {};
   const result = attemptDelivery(entry, plan, {
     rules: {
@@ -95,11 +98,12 @@ async function attempt(entry: LeasedEntry, hosts: readonly PlannedHost[], world:
       rootsOf: (file) => (file === "ca.pem" ? "PEM" : undefined),
     },
     clock,
-    findAddresses: async ({ host: name, address }) => {
-      const found = world.addresses?.[name];
-      if (found !== undefined) return found;
-      return { kind: "addresses", addresses: [{ address: address ?? name, family: (address ?? name).includes(":") ? 6 : 4 }] };
+    findHost: async ({ host: name, address }) => {
+      const family = (address ?? name).includes(":") ? 6 : 4;
+      const found: HostAddresses = world.addresses?.[name] ?? { kind: "addresses", addresses: [{ address: address ?? name, family }] };
+      return { addresses: found, tlsa: world.tlsa?.[name] ?? NO_TLSA };
     },
+    decide: (planned, found) => decide(planned, found, world.message ?? NO_DEMANDS),
     acquire: async (target, freshOnly): Promise<Acquired> => {
       targets.push(target);
       const count = dialled.get(target.address) ?? 0;
@@ -137,6 +141,7 @@ function scripted(target: SessionTarget, says: readonly Said[], reused: boolean,
   return {
     target,
     tls,
+    offersRequireTls: false,
     get served() {
       return count + (reused ? 5 : 0);
     },
@@ -278,12 +283,20 @@ test("the evidence: each host as it was met, and how long it took", async () => 
       mx3: [{ reused: true, says: [{ all: delivered }] }],
     },
   });
+  const policy = expect.objectContaining({ host: "none", tlsa: NO_TLSA });
   expect(result.hosts).toEqual([
     { host: "mx1", port: 25, step: "skipped", problem: expect.objectContaining({ type: "dns-failure" }) },
-    { host: "mx2", address: "mx2", port: 25, step: "handshake", problem: expect.objectContaining({ type: "certificate-host-mismatch" }) },
-    { host: "mx3", address: "mx3", port: 25, step: "done", tls, reused: true },
+    {
+      host: "mx2",
+      address: "mx2",
+      port: 25,
+      step: "handshake",
+      problem: expect.objectContaining({ type: "certificate-host-mismatch" }),
+      policy,
+    },
+    { host: "mx3", address: "mx3", port: 25, step: "done", tls, reused: true, policy },
   ]);
-  expect(result).toMatchObject({ phases: { connecting: 14, talking: 11 }, answered: true, mayHoldMessage: false, mxUnproven: true });
+  expect(result).toMatchObject({ phases: { connecting: 14, talking: 11 }, answered: true, mayHoldMessage: false, policy: NO_EVIDENCE });
 });
 
 describe("answered", () => {
@@ -314,7 +327,7 @@ describe("the target of a connection", () => {
         address: "2001:db8::1",
         port: 25,
         ehloName: "relay.test",
-        requirement: planned.requirement,
+        requirement: requirementOf(planned),
         tls: "starttls",
         serverName: "mx1",
         localAddress: "2001:db8::99",
@@ -322,7 +335,7 @@ describe("the target of a connection", () => {
         login: { username: "me", password: "x" },
       },
     ]);
-    expect(result.mxUnproven).toBe(false);
+    expect(result.daneSeen).toBe(false);
   });
   test("says an address literal where there is no mailname", async () => {
     const { targets } = await attempt(jo(), [host("smart", { address: "192.0.2.1", configured: true })], {
@@ -368,5 +381,74 @@ describe("a body that cannot be read", () => {
     expect(inShort(result)).toBe("delivered mx1, failed 5.1.1 rejected, waiting 4.3.0 connection-lost");
     expect(result.fault).toBe(broken);
     expect(held()).toBe(0);
+  });
+});
+
+describe("published policy decides when a host's turn comes", () => {
+  const failedTlsa: TlsaFinding = {
+    kind: "failed",
+    asked: "_25._tcp.mx1",
+    failure: { kind: "failed", reason: "servfail", detail: "SERVFAIL from 192.0.2.53" },
+  };
+  const tlsa: TlsaFinding = {
+    kind: "records",
+    baseDomain: "alias.test" as Domain,
+    records: [{ usage: 3, selector: 1, matchingType: 1, data: Buffer.alloc(32, 7) }],
+    expires: 0,
+  };
+  const listing = (mode: "enforce" | "testing", ...mx: string[]): StsFinding => ({
+    kind: "policy",
+    policyDomain: "dest.test" as Domain,
+    policy: { mode, maxAge: 86_400, mx, text: "" },
+    id: "1",
+    fetchedAt: 0,
+    expires: 1,
+  });
+  const under = (name: string, sts: StsFinding): PlannedHost => {
+    const { facts, local } = policyOf(name);
+    return host(name, { policy: { facts: { ...facts, sts }, local } });
+  };
+  const dials = { "mx1.test": [{ says: [{ all: delivered }] }], "mx2.test": [{ says: [{ all: delivered }] }] };
+
+  test("a host whose TLSA look-up failed is not dialled, the next one is", async () => {
+    const { log, result } = await attempt(jo(), [host("mx1.test"), host("mx2.test")], { dials, tlsa: { "mx1.test": failedTlsa } });
+    expect(log[0]).toBe("dial mx2.test");
+    expect(result.hosts[0]).toMatchObject({ step: "skipped", problem: { type: "dnssec-invalid", host: "mx1.test" } });
+  });
+  test("a host that the policy does not list is not dialled, though it is the best", async () => {
+    const sts = listing("enforce", "mx2.test");
+    const { log, result } = await attempt(jo(), [under("mx1.test", sts), under("mx2.test", sts)], { dials });
+    expect(log[0]).toBe("dial mx2.test");
+    expect(result.hosts[0]).toMatchObject({ step: "skipped", problem: { type: "validation-failure" } });
+    expect(result.demanded).toBe("authenticated (MTA-STS enforce of dest.test)");
+  });
+  test("alone it makes the message wait, and never fail", async () => {
+    const { result } = await attempt(jo(), [under("mx1.test", listing("enforce", "mx2.test"))], { dials: {} });
+    expect(inShort(result)).toBe("waiting 4.7.0 validation-failure");
+  });
+  test("in testing mode it is dialled, and what would have failed is kept", async () => {
+    const { result } = await attempt(jo(), [under("mx1.test", listing("testing", "mx2.test"))], { dials });
+    expect(result.recipients[0]?.report.kind).toBe("delivered");
+    expect(result.hosts[0]?.policy?.wouldHaveFailed).toMatchObject([
+      { failure: { type: "validation-failure" }, because: { text: "MTA-STS testing of dest.test" } },
+    ]);
+  });
+  test("the TLSA base domain goes out as SNI, and the demand names the records", async () => {
+    const { targets, result } = await attempt(jo(), [host("mx1.test")], { dials, tlsa: { "mx1.test": tlsa } });
+    expect(targets[0]).toMatchObject({ serverName: "alias.test", requirement: { dane: { demanded: true, baseDomain: "alias.test" } } });
+    expect(result).toMatchObject({ daneSeen: true, demanded: "authenticated (the TLSA records of alias.test (DANE))" });
+  });
+  test("REQUIRETLS: hosts that nothing proves are out for good, and the message fails now with 5.7.10", async () => {
+    const message = { tag: "required", mayGoBelowFloor: false } as const;
+    const entry = jo();
+    const tagged = { ...entry, message: { ...entry.message, tlsTag: "required" as const } };
+    const validating = { kind: "validating", detail: "", since: 0 } as const;
+    const { facts, local } = policyOf("mx1.test");
+    const planned = host("mx1.test", { policy: { facts: { ...facts, dnssec: validating }, local } });
+    const { result } = await attempt(tagged, [planned], { dials: {}, message });
+    expect(result.recipients[0]?.report).toMatchObject({ kind: "failed", problem: { type: "requiretls-unmet", status: "5.7.10" } });
+    // While the resolver cannot tell, it waits.
+    const { result: later } = await attempt(tagged, [host("mx1.test")], { dials: {}, message });
+    expect(later.recipients[0]?.report.kind).toBe("waiting");
   });
 });

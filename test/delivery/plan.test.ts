@@ -1,11 +1,13 @@
 /** From DNS answers to a plan, and from a host to its addresses: RFC 5321 §5.1, RFC 7505, as tables. */
 import { describe, expect, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
-import { findHostAddresses, gatherFacts, type RoutingFacts } from "../../src/delivery/gather.ts";
-import { type DeliveryPlan, type PlannedHost, planDelivery, type Route } from "../../src/delivery/plan.ts";
+import { findHost, gatherFacts, type RoutingFacts } from "../../src/delivery/gather.ts";
+import { type DeliveryPlan, type PlannedHost, type PlanRules, planDelivery, type Route } from "../../src/delivery/plan.ts";
 import { findRoute } from "../../src/delivery/route.ts";
 import type { NextHop } from "../../src/mail/domain.ts";
 import type { Finding, HostAddress, MxRecord } from "../../src/policy/facts.ts";
+import type { TlsRequirement } from "../../src/policy/requirement.ts";
+import { asksNothing, NO_DEMANDS, NO_TLSA, NOTHING_PUBLISHED, requirementOf } from "../support/policy-facts.ts";
 
 function rulesOf(settings: object = {}) {
   const { delivery, tls, mailname } = settingsSchema.parse({ mailname: "relay.test", ...settings });
@@ -33,7 +35,18 @@ function mx(...records: [preference: number, exchange: string][]): Finding<MxRec
 }
 
 function planFor(finding: Finding<MxRecord>, settings: object = {}, random = () => 0): DeliveryPlan {
-  return planDelivery({ nextHop: dest, route: { kind: "mx" }, mx: finding }, rulesOf(settings), random);
+  return plan({ nextHop: dest, route: { kind: "mx" }, mx: finding }, rulesOf(settings), random);
+}
+
+/** The plan for an ordinary message to a next hop that publishes nothing. */
+function plan(facts: Pick<RoutingFacts, "nextHop" | "route" | "mx">, rules: PlanRules, random = Math.random): DeliveryPlan {
+  return planDelivery({ ...NOTHING_PUBLISHED, ...facts }, NO_DEMANDS, rules, random);
+}
+
+/** What is demanded of the plan's first host. */
+function firstRequirement(made: DeliveryPlan): TlsRequirement {
+  if (made.kind !== "attempt" || made.hosts[0] === undefined) throw new Error("no host");
+  return requirementOf(made.hosts[0]);
 }
 
 /** `a 5, b 10` or `fail 5.1.2 domain-not-found`. */
@@ -114,32 +127,26 @@ describe("without a mailname", () => {
   });
   test("a relayhost is used all the same", () => {
     const rules = rulesOf({ mailname: undefined, delivery: { relayhost: { host: "smart.test" } } });
-    expect(planDelivery({ nextHop: dest, route: findRoute(dest, rules.delivery) }, rules, Math.random).kind).toBe("attempt");
+    expect(plan({ nextHop: dest, route: findRoute(dest, rules.delivery) }, rules).kind).toBe("attempt");
   });
 });
 
 describe("what is demanded of a host", () => {
   test("by default a certificate for the MX name, which is also the SNI", () => {
-    const plan = planFor(mx([10, "mx.test"]));
-    expect(plan).toMatchObject({
+    const made = planFor(mx([10, "mx.test"]));
+    expect(made).toMatchObject({
       kind: "attempt",
       demanded: "authenticated (tls.floor of this relay)",
-      hosts: [
-        {
-          port: 25,
-          tls: "starttls",
-          serverName: "mx.test",
-          configured: false,
-          requirement: { atLeast: "authenticated", webpki: { referenceIdentifiers: ["mx.test"] } },
-        },
-      ],
+      hosts: [{ port: 25, tls: "starttls", serverName: "mx.test", configured: false }],
     });
+    expect(firstRequirement(made)).toMatchObject({ atLeast: "authenticated", webpki: { referenceIdentifiers: ["mx.test"] } });
   });
   test("the floor of the domain, not of the host", () => {
-    const plan = planFor(mx([10, "mx.test"]), {
+    const made = planFor(mx([10, "mx.test"]), {
       tls: { domains: { "dest.test": { floor: "encrypted" }, "mx.test": { floor: "opportunistic" } } },
     });
-    expect(plan).toMatchObject({ demanded: "encrypted (tls.domains: dest.test)", hosts: [{ requirement: { atLeast: "encrypted" } }] });
+    expect(made).toMatchObject({ demanded: "encrypted (tls.domains: dest.test)" });
+    expect(firstRequirement(made)).toMatchObject({ atLeast: "encrypted" });
   });
 
   const routes: [tls: string, wire: string, atLeast: string, login: boolean][] = [
@@ -155,8 +162,8 @@ describe("what is demanded of a host", () => {
         tls: { floor: "encrypted" },
         delivery: { relayhost: { host: "smart.test", port: 587, tls, tlsName: "Real.test", username: "me", password: "x" } },
       });
-      const plan = planDelivery({ nextHop: dest, route: findRoute(dest, rules.delivery) }, rules, Math.random);
-      expect(plan).toMatchObject({
+      const made = plan({ nextHop: dest, route: findRoute(dest, rules.delivery) }, rules);
+      expect(made).toMatchObject({
         kind: "attempt",
         demanded: `${atLeast === "clear" ? "opportunistic" : atLeast} (relayhost)`,
         hosts: [
@@ -166,17 +173,17 @@ describe("what is demanded of a host", () => {
             tls: wire,
             serverName: "Real.test",
             configured: true,
-            requirement: { atLeast, webpki: { referenceIdentifiers: ["real.test"] } },
           },
         ],
       });
-      expect(plan.kind === "attempt" && plan.hosts[0]?.login !== undefined).toBe(login);
+      expect(firstRequirement(made)).toMatchObject({ atLeast, webpki: { referenceIdentifiers: ["real.test"] } });
+      expect(made.kind === "attempt" && made.hosts[0]?.login !== undefined).toBe(login);
     });
 
   test("a relayhost that is an address waits for a tlsName", () => {
     const route: Route = { kind: "configured", host: "192.0.2.25", port: 25, tls: "authenticated", setting: "relayhost" };
-    expect(inShort(planDelivery({ nextHop: dest, route }, rulesOf(), Math.random))).toBe("defer 4.3.5 not-configured");
-    expect(planDelivery({ nextHop: dest, route: { ...route, tlsName: "smart.test" } }, rulesOf(), Math.random)).toMatchObject({
+    expect(inShort(plan({ nextHop: dest, route }, rulesOf()))).toBe("defer 4.3.5 not-configured");
+    expect(plan({ nextHop: dest, route: { ...route, tlsName: "smart.test" } }, rulesOf())).toMatchObject({
       kind: "attempt",
       hosts: [{ address: "192.0.2.25", serverName: "smart.test" }],
     });
@@ -184,36 +191,45 @@ describe("what is demanded of a host", () => {
 });
 
 describe("address literals", () => {
-  const literal = (address: string): RoutingFacts => ({ nextHop: `[${address}]` as NextHop, route: { kind: "literal", address } });
+  const literal = (address: string): Pick<RoutingFacts, "nextHop" | "route"> => ({
+    nextHop: `[${address}]` as NextHop,
+    route: { kind: "literal", address },
+  });
   test("wait where proof is asked for, and say what would help", () => {
-    const plan = planDelivery(literal("192.0.2.1"), rulesOf(), Math.random);
-    expect(plan).toMatchObject({ kind: "defer", problem: { type: "not-configured", status: "4.7.0", whoActs: "sender" } });
-    expect(plan.kind === "defer" && plan.problem.detail).toContain('tls.domains "[192.0.2.1]"');
+    const made = plan(literal("192.0.2.1"), rulesOf());
+    expect(made).toMatchObject({ kind: "defer", problem: { type: "not-configured", status: "4.7.0", whoActs: "sender" } });
+    expect(made.kind === "defer" && made.problem.detail).toContain('tls.domains "[192.0.2.1]"');
   });
   test("are dialled where the operator lowered the floor, without SNI", () => {
-    const plan = planDelivery(literal("192.0.2.1"), rulesOf({ tls: { domains: { "[192.0.2.1]": { floor: "encrypted" } } } }), Math.random);
-    expect(plan).toMatchObject({ kind: "attempt", hosts: [{ address: "192.0.2.1", requirement: { atLeast: "encrypted" } }] });
-    expect(plan.kind === "attempt" && plan.hosts[0]?.serverName).toBe(undefined);
+    const made = plan(literal("192.0.2.1"), rulesOf({ tls: { domains: { "[192.0.2.1]": { floor: "encrypted" } } } }));
+    expect(made).toMatchObject({ kind: "attempt", hosts: [{ address: "192.0.2.1" }] });
+    expect(firstRequirement(made)).toMatchObject({ atLeast: "encrypted" });
+    expect(made.kind === "attempt" && made.hosts[0]?.serverName).toBe(undefined);
   });
   for (const address of ["203.0.113.1", "127.0.0.1", "::1"])
-    test(`that are this relay fail: ${address}`, () =>
-      expect(inShort(planDelivery(literal(address), rulesOf(), Math.random))).toBe("fail 5.4.6 loop"));
+    test(`that are this relay fail: ${address}`, () => expect(inShort(plan(literal(address), rulesOf()))).toBe("fail 5.4.6 loop"));
 });
 
 test("only the MX route asks DNS", async () => {
   const asked: string[] = [];
-  const lookup = { findMx: async (domain: string) => (asked.push(domain), noName) };
-  await gatherFacts("[192.0.2.1]" as NextHop, { kind: "literal", address: "192.0.2.1" }, { lookup });
+  const io = { ...asksNothing, lookup: { findMx: async (domain: string) => (asked.push(domain), noName) } };
+  const { tls } = rulesOf();
+  await gatherFacts("[192.0.2.1]" as NextHop, { kind: "literal", address: "192.0.2.1" }, tls, 0, io);
   expect(asked).toEqual([]);
-  expect(await gatherFacts(dest, { kind: "mx" }, { lookup })).toEqual({ nextHop: dest, route: { kind: "mx" }, mx: noName });
+  expect(await gatherFacts(dest, { kind: "mx" }, tls, 0, io)).toEqual({
+    ...NOTHING_PUBLISHED,
+    nextHop: dest,
+    route: { kind: "mx" },
+    mx: noName,
+  });
   expect(asked).toEqual(["dest.test"]);
 });
 
 describe("addresses of a host", () => {
   const host = (more: Partial<PlannedHost> = {}): PlannedHost => {
-    const plan = planFor(mx([10, "mx.test"]));
-    if (plan.kind !== "attempt" || plan.hosts[0] === undefined) throw new Error("no host");
-    return { ...plan.hosts[0], ...more };
+    const made = planFor(mx([10, "mx.test"]));
+    if (made.kind !== "attempt" || made.hosts[0] === undefined) throw new Error("no host");
+    return { ...made.hosts[0], ...more };
   };
   const addresses = (...list: string[]): Finding<HostAddress> =>
     answer(...list.map((address) => ({ address, family: address.includes(":") ? (6 as const) : (4 as const) })));
@@ -228,7 +244,8 @@ describe("addresses of a host", () => {
       if (configured !== (more.configured ?? false)) throw new Error("the wrong resolver was asked");
       return finding;
     };
-    const found = await findHostAddresses(host(more), rules, { lookup: { findAddresses: asks(false) }, findConfiguredHost: asks(true) });
+    const io = { lookup: { findAddresses: asks(false) }, findConfiguredHost: asks(true), findTlsa: () => Promise.resolve(NO_TLSA) };
+    const { addresses: found } = await findHost(host(more), rules, io);
     switch (found.kind) {
       case "addresses":
         return found.addresses.map(({ address }) => address).join(" ");

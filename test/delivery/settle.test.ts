@@ -6,10 +6,11 @@ import type { DeliveryPlan } from "../../src/delivery/plan.ts";
 import { PROBLEMS, problem } from "../../src/delivery/problems.ts";
 import type { RecipientJudgement } from "../../src/delivery/undecided.ts";
 import { eventsOf, judge, type PlannedResult, settle } from "../../src/delivery/settle.ts";
-import type { TlsOutcome } from "../../src/policy/outcome.ts";
+import type { HostEvidence } from "../../src/policy/evidence.ts";
 import type { LeasedEntry, QueueId } from "../../src/queue/entry.ts";
 import type { DeliveryProblem, HostReport, ProblemType, Settlement } from "../../src/queue/settlement.ts";
 import { leasedEntry } from "../support/entries.ts";
+import { authenticatedAs, NO_EVIDENCE } from "../support/policy-facts.ts";
 
 const START = Date.UTC(2026, 8, 1, 8);
 const MINUTE = 60_000;
@@ -23,12 +24,9 @@ function context(now: number, random = () => 0.5) {
   return { now, random, rules, newQueueId: () => `0NOTICE${String(++ids).padStart(3, "0")}` as QueueId };
 }
 
-const tls: TlsOutcome = {
-  kind: "authenticated",
-  referenceIdentifier: "mx1.test",
-  session: { protocol: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", chain: [] },
-};
-const at: HostReport = { host: "mx1.test", address: "192.0.2.1", port: 25, step: "done", tls };
+const tls = authenticatedAs("mx1.test");
+const policy: HostEvidence = { host: "none", tlsa: { kind: "not-asked", why: "a test" }, rules: [] };
+const at: HostReport = { host: "mx1.test", address: "192.0.2.1", port: 25, step: "done", tls, policy };
 const rejected = (code: number, status: string): DeliveryProblem => ({
   type: "rejected",
   detail: "refused",
@@ -51,16 +49,17 @@ function attempted(entry: LeasedEntry, reports: readonly RecipientJudgement[], m
     recipients: entry.recipients.map(({ recipientId }, index) => ({ recipientId, report: reports[index] ?? delivered })),
     mayHoldMessage: false,
     answered: true,
-    mxUnproven: true,
+    daneSeen: false,
+    policy: NO_EVIDENCE,
     phases: { connecting: 200, talking: 60 },
     ...more,
   };
 }
 
-function planned(plan: Omit<Extract<DeliveryPlan, { kind: "defer" | "fail" }>, "demanded">): PlannedResult {
+function planned(plan: Omit<Extract<DeliveryPlan, { kind: "defer" | "fail" }>, "demanded" | "policy">): PlannedResult {
   return {
     kind: "planned",
-    plan: { ...plan, demanded: "authenticated (tls.floor of this relay)" },
+    plan: { ...plan, demanded: "authenticated (tls.floor of this relay)", policy: NO_EVIDENCE },
     startedAt: START,
     endedAt: START + 5,
   };
@@ -152,6 +151,7 @@ describe("never final before the time is over, whoever says so", () => {
     "outcome-unknown",
     "authentication-failed",
     "not-configured",
+    "resolver-blind",
     "destination-waiting",
   ];
   for (const type of never)
@@ -237,7 +237,7 @@ describe("what the log is told", () => {
         delays: [1000, 40, 200, 60],
         status: "2.6.0",
         text: "250 2.6.0 queued / as 42",
-        tls: "authenticated, MX unproven, TLSv1.3 TLS_AES_256_GCM_SHA384",
+        tls: "authenticated by WebPKI, MX unproven, TLSv1.3 TLS_AES_256_GCM_SHA384",
         attempt: 3,
       },
       expect.objectContaining({
@@ -280,9 +280,9 @@ describe("what the log is told", () => {
 
   test("a relayhost's name was given by the operator: it is not called unproven", () => {
     const one = leasedEntry({ receivedAt: START });
-    const result = attempted(one, [delivered], { mxUnproven: false });
+    const result = attempted(one, [{ ...delivered, at: { ...at, policy: { ...policy, host: "named" } } }]);
     expect(eventsOf(one, judge(one, result, context(START)), result)[0]).toMatchObject({
-      tls: "authenticated TLSv1.3 TLS_AES_256_GCM_SHA384",
+      tls: "authenticated by WebPKI, TLSv1.3 TLS_AES_256_GCM_SHA384",
     });
   });
 
@@ -316,6 +316,6 @@ describe("what the log is told", () => {
 
 test("a plan to dial is not settled without an attempt", () => {
   const entry = leasedEntry();
-  const plan: DeliveryPlan = { kind: "attempt", hosts: [], demanded: "" };
+  const plan: DeliveryPlan = { kind: "attempt", hosts: [], demanded: "", policy: NO_EVIDENCE };
   expect(() => judge(entry, { kind: "planned", plan, startedAt: 0, endedAt: 0 }, context(START))).toThrow("settled without an attempt");
 });

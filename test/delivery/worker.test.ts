@@ -15,6 +15,7 @@ import type { DeliveryProblem } from "../../src/queue/settlement.ts";
 import { type QueueStore, StorageFailed } from "../../src/queue/store.ts";
 import { openSqliteStore } from "../../src/store/sqlite/open.ts";
 import { leasedEntry } from "../support/entries.ts";
+import { asksNothing, authenticatedAs } from "../support/policy-facts.ts";
 
 const REFUSED: DeliveryProblem = { type: "connect-failed", detail: "connection refused", whoActs: "receiver", status: "4.4.1" };
 const DELIVERED: RecipientReport = { kind: "delivered", reply: { code: 250, lines: ["2.0.0 taken"] } };
@@ -76,6 +77,7 @@ class World {
           expires: Number.MAX_SAFE_INTEGER,
         }),
       },
+      ...asksNothing,
       findConfiguredHost: async () => ({ kind: "failed", reason: "not-a-name", detail: "none here" }),
       open: (target) => this.#open(target),
       clock: { ...systemClock, now: () => systemClock.now() + this.jump },
@@ -133,7 +135,8 @@ class World {
     const { taken } = this;
     return {
       target,
-      tls: { kind: "authenticated", session: { protocol: "TLSv1.3", cipher: "x", chain: [] }, referenceIdentifier: target.host },
+      tls: authenticatedAs(target.host),
+      offersRequireTls: false,
       served: 0,
       usable: true,
       async deliver(transaction) {
