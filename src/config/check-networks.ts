@@ -1,10 +1,9 @@
-/** Who may connect from where: networks, listeners, DNS servers, and whether this would be an open relay. */
+/** Who may connect from where: networks, listeners, and whether this would be an open relay. */
 import { isIP, isIPv4, isIPv6 } from "node:net";
 import ipaddr from "ipaddr.js";
 import { type CheckFacts, error, type Finding, note } from "./finding.ts";
 import type { Path } from "./keys.ts";
 import { quote } from "./redact.ts";
-import { parseServerAddress } from "./server-address.ts";
 import type { ListenerSettings, Settings } from "./settings.ts";
 
 /** Undefined for a network; a network's own address is asked for, since host bits there are usually a slip. */
@@ -28,11 +27,11 @@ function isLoopbackNetwork(text: string): boolean {
   return networkFault(text) === undefined && ipaddr.parseCIDR(text)[0].range() === "loopback";
 }
 
-function isLoopbackAddress(text: string): boolean {
+export function isLoopbackAddress(text: string): boolean {
   return isIP(text) !== 0 && ipaddr.process(text).range() === "loopback";
 }
 
-export function checkNetworks({ submission, delivery, resolver }: Settings, facts: CheckFacts): Finding[] {
+export function checkNetworks({ submission, delivery }: Settings, facts: CheckFacts): Finding[] {
   const findings: Finding[] = [];
   for (const [index, network] of submission.networks.entries()) {
     const path: Path = ["submission", "networks", index];
@@ -51,11 +50,6 @@ export function checkNetworks({ submission, delivery, resolver }: Settings, fact
     findings.push(error("not an IPv6 address", ["delivery", "sourceAddress6"]));
   if (!delivery.ipv4 && delivery.ipv6 === "off")
     findings.push(error("with IPv4 and IPv6 both off no host can be reached", ["delivery", "ipv4"], ["delivery", "ipv6"]));
-  if (resolver.servers.length === 0) findings.push(error("needs at least one server, or system", ["resolver", "servers"]));
-  for (const [index, server] of resolver.servers.entries()) {
-    if (server !== "system" && !parseServerAddress(server).ok)
-      findings.push(error(`not an address of a DNS server: ${quote(server)}`, ["resolver", "servers", index]));
-  }
   const reachable = submission.listeners.filter(
     (listener) => !isLoopbackAddress(listener.address) && (listener.login === "optional" || submission.login.acceptAnyFromNetworks),
   );

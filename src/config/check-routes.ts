@@ -1,12 +1,12 @@
 /** Certificates and the hosts that mail is sent to by configuration: what needs what, and what may not be together. */
 import { isIP } from "node:net";
 import { parseDomain, withoutBrackets } from "../mail/domain.ts";
+import { pemFaults, rootsFaults } from "./check-files.ts";
 import { domainFault } from "./check-names.ts";
 import { type CheckFacts, error, type Finding, note } from "./finding.ts";
-import { nearest, type Path } from "./keys.ts";
+import type { Path } from "./keys.ts";
 import { quote } from "./redact.ts";
 import type { RouteSettings, Settings } from "./settings.ts";
-import { whyUnreadable } from "./unreadable.ts";
 
 export function checkCertificates({ submission, tls }: Settings, facts: CheckFacts): Finding[] {
   const findings: Finding[] = [];
@@ -19,21 +19,9 @@ export function checkCertificates({ submission, tls }: Settings, facts: CheckFac
     findings.push(error("needs submission.certificateFile too", keyPath, certificatePath));
   if (certificateFile !== undefined) findings.push(...pemFaults(certificateFile, "CERTIFICATE", certificatePath, facts));
   if (keyFile !== undefined) findings.push(...pemFaults(keyFile, "PRIVATE KEY", keyPath, facts));
-  if (tls.roots !== "bundled" && tls.roots !== "system") {
-    const near = /[./]/.test(tls.roots) ? undefined : nearest(tls.roots, ["bundled", "system"]);
-    if (near !== undefined)
-      findings.push(error(`expected bundled, system or the path of a PEM file, did you mean ${near}?`, ["tls", "roots"]));
-    else findings.push(...pemFaults(tls.roots, "CERTIFICATE", ["tls", "roots"], facts));
-  }
+  findings.push(...rootsFaults(tls.roots, ["tls", "roots"], facts));
+  if (tls.mtaSts.roots !== undefined) findings.push(...rootsFaults(tls.mtaSts.roots, ["tls", "mtaSts", "roots"], facts));
   return findings;
-}
-
-function pemFaults(file: string, what: string, path: Path, { readFile }: CheckFacts): Finding[] {
-  try {
-    return readFile(file).includes(`${what}-----`) ? [] : [error(`no ${what.toLowerCase()} in PEM form in ${quote(file)}`, path)];
-  } catch (thrown) {
-    return [error(`cannot read ${quote(file)} (${whyUnreadable(thrown)})`, path)];
-  }
 }
 
 export function checkRoutes({ delivery }: Settings, facts: CheckFacts): Finding[] {

@@ -18,6 +18,7 @@ const DATES = new Set([
   "banWindow",
   "ban",
   "destinationDown",
+  "refreshUnused",
 ]);
 const MAY_BE_ZERO = new Set(["failureDelay", "ban", "banWindow", "remember", "idle", "keepFinished", "longestTtl", "destinationDown"]);
 

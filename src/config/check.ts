@@ -4,6 +4,8 @@
  */
 import { checkNames } from "./check-names.ts";
 import { checkListeners, checkNetworks } from "./check-networks.ts";
+import { checkPolicy } from "./check-policy.ts";
+import { checkResolver } from "./check-resolver.ts";
 import { checkCertificates, checkRoutes } from "./check-routes.ts";
 import { checkSizes, checkWaits } from "./check-waits.ts";
 import type { CheckFacts, Finding } from "./finding.ts";
@@ -16,6 +18,8 @@ export function checkSettings(settings: Settings, facts: CheckFacts): Finding[] 
     ...checkListeners(settings),
     ...checkCertificates(settings, facts),
     ...checkRoutes(settings, facts),
+    ...checkPolicy(settings),
+    ...checkResolver(settings, facts),
     ...checkWaits(settings),
     ...checkSizes(settings),
   ];

@@ -55,9 +55,13 @@ export function parseRouteTls(text: string): Parsed<RouteTls> {
       return good("implicit");
     case "none":
       return good("none");
+    // At a host that the operator named a certificate for its name asks no less than Postfix's dane, which takes clear too.
     case "dane":
+      return good("authenticated");
     case "dane-only":
-      return bad(WITHOUT_DANE);
+      return bad(
+        "DANE cannot be made a must at a relay host: choose authenticated, for which its TLSA records or a certificate of a trusted CA will do",
+      );
     case "fingerprint":
       return bad("certificates cannot be pinned by fingerprint yet; authenticated with rootsFile and tlsName comes nearest");
     default:
@@ -65,16 +69,45 @@ export function parseRouteTls(text: string): Parsed<RouteTls> {
   }
 }
 
-// Read as `opportunistic` it would authenticate nobody, and whoever wrote `dane` asked for more than that.
-const WITHOUT_DANE =
-  "this release has no DANE yet, so it cannot be kept: choose authenticated (stricter) or, knowingly, encrypted or opportunistic";
+/** What a word for the floor sets; only what it speaks of. */
+export interface FloorWords {
+  readonly floor: "authenticated" | "encrypted" | "opportunistic";
+  readonly host?: "dnssec";
+  readonly published?: "enforce";
+}
 
-export function parseFloor(text: string): Parsed<"authenticated" | "encrypted" | "opportunistic"> {
+/**
+ * Our words, and Postfix's. Its `dane` is opportunistic only where nothing is published, and `dane-only` is mandatory DANE
+ * (RFC 7672 §6): both come with `tls.published: enforce`, without which they would ask less than whoever wrote them.
+ */
+export function parseFloor(text: string): Parsed<FloorWords> {
+  switch (text.trim().toLowerCase()) {
+    case "dane":
+      return good({ floor: "opportunistic", published: "enforce" });
+    case "dane-only":
+      return good({ floor: "authenticated", host: "dnssec", published: "enforce" });
+  }
   const level = parseRouteTls(text);
   if (!level.ok) return level.error.startsWith("expected") ? bad("expected one of authenticated, encrypted, opportunistic") : level;
   const { value } = level;
   if (value === "implicit" || value === "none") return bad(`${value} is no floor: expected one of authenticated, encrypted, opportunistic`);
-  return good(value);
+  return good({ floor: value });
+}
+
+/** What such a word comes to here, where it is not plain from the word. */
+export function explainFloor(text: string): string | undefined {
+  switch (text.trim().toLowerCase()) {
+    case "dane":
+      return "DANE and MTA-STS are enforced where they are published, elsewhere clear will do";
+    case "dane-only":
+      return "mandatory DANE, so mail waits for every domain without it";
+    default:
+      return undefined;
+  }
+}
+
+export function explainRouteTls(text: string): string | undefined {
+  return text.trim().toLowerCase() === "dane" ? "authenticated, by its TLSA records or by a certificate of a trusted CA" : undefined;
 }
 
 /** STARTTLS at our own front door: auto, require, off, and Postfix's smtpd_tls_security_level. */

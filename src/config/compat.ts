@@ -5,7 +5,7 @@
 import { good } from "../mail/parsed.ts";
 import { type CompatContext, FRIENDLY_NAMES, type FriendlyName, type Setting } from "./friendly-names.ts";
 import type { Assignment, ConfigError } from "./origin.ts";
-import { LATER_NAMES, leftoverNames, PEER_NAMES, type PeerName } from "./peers.ts";
+import { BUILT_IN_NAMES, LATER_NAMES, leftoverNames, PEER_NAMES, type PeerName } from "./peers.ts";
 import { HIDDEN, redactText } from "./redact.ts";
 import { type Environment, type ReadFile, readVariable, type Variable } from "./variables.ts";
 
@@ -95,8 +95,10 @@ export function readCompat(environment: Environment, readFile: ReadFile, base: C
     }
     if (!take(friendly, source, value.value, { kind: "compat", name: source })) return;
     const shown = friendly.secret === true ? HIDDEN : value.value;
-    notes.push(`compat: ${source} read as ${friendly.name}=${shown}`);
-    explained.push({ name: source, meaning: `read as ${friendly.name}=${shown}` });
+    const remark = friendly.remark?.(value.value);
+    const meaning = `read as ${friendly.name}=${shown}${remark === undefined ? "" : `: ${remark}`}`;
+    notes.push(`compat: ${source} ${meaning}`);
+    explained.push({ name: source, meaning });
   }
 
   const isLate = (friendly: FriendlyName): boolean =>
@@ -141,6 +143,14 @@ export function readCompat(environment: Environment, readFile: ReadFile, base: C
       else notes.push(`compat: ${message}`);
       explained.push({ name, meaning: `${refuse ? "refused" : "not used"}: ${later.because}` });
     }
+  }
+  for (const { name, judge } of BUILT_IN_NAMES) {
+    const text = environment[name] ?? "";
+    if (text === "") continue;
+    const { refused, because } = judge(text);
+    if (refused) errors.push({ source: name, path: "", message: because });
+    else notes.push(`compat: ${name} is not used: ${because}`);
+    explained.push({ name, meaning: `${refused ? "refused" : "not used"}: ${because}` });
   }
   for (const leftover of leftoverNames(environment)) {
     if (leftover.restricts)

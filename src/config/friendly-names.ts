@@ -28,6 +28,8 @@ export interface FriendlyName {
   readonly secret?: boolean;
   /** Says something about the relay host, so there must be one. */
   readonly ofRelayhost?: boolean;
+  /** What a foreign word comes to here, for the note about it. */
+  readonly remark?: (text: string) => string | undefined;
   readonly read: (text: string, context: CompatContext) => Parsed<Setting[]>;
 }
 
@@ -145,19 +147,30 @@ export const FRIENDLY_NAMES: readonly FriendlyName[] = [
     ofRelayhost: true,
     keys: "delivery.relayhost.tls",
     meaning: "`authenticated` (default), `encrypted`, `opportunistic`, `implicit`, `none`; Postfix's words are read too",
+    remark: words.explainRouteTls,
     read: parsed(words.parseRouteTls, "delivery", "relayhost", "tls"),
   },
   {
     name: "TLS_FLOOR",
     keys: "tls.floor",
-    meaning: "`authenticated` (default), `encrypted`, `opportunistic`: what is asked of every host",
-    read: parsed(words.parseFloor, "tls", "floor"),
+    meaning:
+      "`authenticated` (default), `encrypted`, `opportunistic`: what is asked of every host; Postfix's words are read too, of which `dane` and `dane-only` also set `tls.published`, and `dane-only` `tls.host`",
+    remark: words.explainFloor,
+    read: readFloor,
+  },
+  {
+    name: "TLS_POLICY",
+    keys: "tls.published",
+    meaning:
+      "What domains publish (MTA-STS, DANE): `enforce` (default), `report` (deliver at the floor, show what would have failed), `off`",
+    read: (value) => one(["tls", "published"], value.trim().toLowerCase()),
   },
   {
     name: "DNS_RESOLVER",
     keys: "resolver.servers",
-    meaning: "`system`, or addresses of DNS servers",
-    read: (value) => readResolver(value),
+    meaning:
+      "`managed` (default), a validating resolver that Postern starts; `system`; addresses of DNS servers; `tls://name` or `tls://address#name`",
+    read: names("resolver", "servers"),
   },
   {
     name: "SMTPD_TLS",
@@ -205,13 +218,9 @@ export const FRIENDLY_NAMES: readonly FriendlyName[] = [
   { name: "DATA_FOLDER", keys: "data.folder", meaning: "Database, control socket and keys", read: text("data", "folder") },
 ];
 
-function readResolver(value: string): Parsed<Setting[]> {
-  const servers = words.parseNames(value);
-  if (servers.includes("managed"))
-    return bad("a resolver managed by Postern is not available yet: use system, or addresses of DNS servers");
-  if (servers.some((server) => server.startsWith("tls://")))
-    return bad("DNS over TLS is not available yet: use system, or addresses of DNS servers");
-  return one(["resolver", "servers"], servers);
+function readFloor(value: string): Parsed<Setting[]> {
+  const floor = words.parseFloor(value);
+  return floor.ok ? good(Object.entries(floor.value).map(([key, word]) => ({ path: ["tls", key], value: word }))) : floor;
 }
 
 function readFrontDoorTls(value: string, { listeners }: CompatContext): Parsed<Setting[]> {

@@ -169,22 +169,57 @@ export const LATER_NAMES: readonly LaterName[] = [
     refuse: wanted,
   },
   {
-    names: ["TLS_POLICY"],
-    because: "this release does not look up MTA-STS or DANE; TLS_FLOOR alone decides",
-    refuse: (text) => text.trim().toLowerCase() === "enforce",
+    names: ["TLS_FLOOR_MODE"],
+    because: "the floor holds, so mail would wait that you mean to let pass; TLS_FLOOR=opportunistic, or `tls.domains` for single domains",
+    refuse: (text) => text.trim().toLowerCase() !== "enforce",
   },
   {
-    names: ["TLS_FLOOR_MODE", "TLS_EXCEPTIONS"],
+    names: ["TLS_EXCEPTIONS"],
     because: "TLS_FLOOR holds without it, so mail may wait that it would let pass; `tls.domains` sets the floor of single domains",
     refuse: never,
   },
-  { names: ["DEFER_ON_TLS_ERROR"], because: "TLS trouble always defers here; TLS_FLOOR says what counts as trouble", refuse: never },
   { names: ["TLSRPT", "TLSRPT_FROM", "TLSRPT_ORG"], because: "this release sends no TLS reports", refuse: never },
   { names: ["OVERWRITE_FROM", "MYORIGIN"], because: "senders are not rewritten", refuse: never },
   { names: ["HTTP_LISTEN", "ADMIN_TOKEN", "ADMIN_HOSTS"], because: "this release has no HTTP interface", refuse: never },
   { names: ["WEBHOOK_URL", "WEBHOOK_SECRET"], because: "this release has no webhooks", refuse: never },
   // An application's, more often than not: variables are shared by whole projects.
   { names: ["DATABASE_URL"], because: "the queue is SQLite in DATA_FOLDER", refuse: never },
+];
+
+export interface BuiltInName {
+  readonly name: string;
+  readonly judge: (text: string) => { readonly refused: boolean; readonly because: string };
+}
+
+/** Names of what others bolt on and Postern does by itself, or does otherwise. */
+export const BUILT_IN_NAMES: readonly BuiltInName[] = [
+  {
+    // Mailu: True also enforces MTA-STS policies in testing mode, and waits when a TLSA look-up fails.
+    name: "DEFER_ON_TLS_ERROR",
+    judge: () => ({
+      refused: false,
+      because:
+        "TLS trouble always defers here. What counts as trouble: TLS_POLICY for what domains publish (testing policies are watched only), TLS_FLOOR for the rest; see docs/policy.md",
+    }),
+  },
+  {
+    name: "POSTFIX_smtp_dns_support_level",
+    judge: () => ({
+      refused: false,
+      because: "DNSSEC is asked for wherever the resolver validates, which DNS_RESOLVER=managed does by itself; see docs/resolver.md",
+    }),
+  },
+  {
+    name: "POSTFIX_smtp_tls_policy_maps",
+    judge: (text) =>
+      // What postfix-mta-sts-resolver and postfix-tlspol tell their users to write; another map may hold anything.
+      /^socketmap:\S+:(?:postfix|QUERY|QUERYwithTLSRPT)$/i.test(text.trim())
+        ? { refused: false, because: "MTA-STS and DANE are looked up by Postern itself, without a policy server; see docs/policy.md" }
+        : {
+            refused: true,
+            because: "has no equivalent as a table: put its domains into tls.domains (floor, host, published), and remove it",
+          },
+  },
 ];
 
 const FAMILY = /^(?:POSTFIX_|POSTCONF_?|OPENDKIM_|RSPAMD_)(.+)$/;
@@ -195,7 +230,10 @@ const RESTRICTS =
 
 /** Names of Postfix, OpenDKIM and Rspamd settings that no row above reads. */
 export function leftoverNames(environment: Environment): { name: string; restricts: boolean }[] {
-  const known = new Set(PEER_NAMES.flatMap((peer) => peer.names).flatMap((name) => [name, `${name}_FILE`]));
+  const known = new Set([
+    ...PEER_NAMES.flatMap((peer) => peer.names).flatMap((name) => [name, `${name}_FILE`]),
+    ...BUILT_IN_NAMES.map(({ name }) => name),
+  ]);
   return Object.keys(environment)
     .filter((name) => (environment[name] ?? "") !== "" && !known.has(name) && !SERVICE_LINK.test(name))
     .flatMap((name) => {

@@ -269,12 +269,12 @@ const managedResolver = z.strictObject({
     .string()
     .optional()
     .describe("The root's keys (DS or DNSKEY records); default: those of Debian's package dns-root-data, copied and kept up to date"),
-  rootHints: z.string().optional().describe("Addresses of the root servers; default: those that the resolver knows"),
+  rootHints: z.string().optional().describe("File with the addresses of the root servers; default: those that the resolver knows"),
   forwarders: z
     .array(z.string())
     .default([])
     .describe(
-      "Resolvers it asks instead of the root servers, validating what they say; default: those of the system where the root servers cannot be reached",
+      "Resolvers it asks instead of the root servers, validating what they say: 192.0.2.53, 192.0.2.53@5353, 192.0.2.53@853#dns.example for DNS over TLS; default: those of the system where the root servers cannot be reached",
     ),
   stubZones: z
     .array(
