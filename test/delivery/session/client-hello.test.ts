@@ -3,7 +3,7 @@ import type { TLSSocket } from "node:tls";
 import { afterEach, describe, expect, test } from "vitest";
 import { createTestCa } from "../../support/certificates.ts";
 import { ScriptedMx } from "../../support/scripted-mx.ts";
-import { MX_NAME, open, opened, type TargetWishes, transaction } from "../../support/smtp-session.ts";
+import { leafKeyRecord, MX_NAME, open, opened, type TargetWishes, transaction } from "../../support/smtp-session.ts";
 
 const ca = await createTestCa();
 const certificate = await ca.issue({ names: [MX_NAME] });
@@ -29,7 +29,7 @@ async function clientHello(wishes: TargetWishes = {}): Promise<Hello> {
     },
   });
   hosts.push(mx);
-  await open(mx.port, ca.pem, { atLeast: "encrypted", ...wishes });
+  await open(mx.port, ca.pem, wishes);
   return parseHello(octets);
 }
 
@@ -61,6 +61,8 @@ const SESSION_TICKET = 35;
 const EARLY_DATA = 42;
 const PRE_SHARED_KEY = 41;
 const SUPPORTED_VERSIONS = 43;
+/** Raw public keys (RFC 7250): a key without a certificate, which our evidence has no place for. */
+const CERTIFICATE_TYPES = [19, 20];
 const FORBIDDEN = {
   "NULL-SHA": 0x0002,
   "RC4-MD5": 0x0004,
@@ -74,21 +76,36 @@ const FORBIDDEN = {
   "AECDH-AES": 0xc018,
 };
 
-describe.each(["clear", "encrypted", "authenticated"] as const)("under %s", (atLeast) => {
-  test("the MX name is asked for; no ALPN, no ticket, no early data, no compression", async () => {
-    const { extensions, compression } = await clientHello({ atLeast });
+const demands: Record<string, TargetWishes> = {
+  "floor clear": { atLeast: "clear" },
+  "floor encrypted": { atLeast: "encrypted" },
+  "floor authenticated": { atLeast: "authenticated" },
+  "MTA-STS": { sts: true },
+  DANE: { atLeast: "authenticated", dane: { records: [leafKeyRecord(certificate)] } },
+  "DANE demanded, whatever the floor": { atLeast: "clear", dane: { records: [leafKeyRecord(certificate)] } },
+  "unusable TLSA records": { daneUnusable: true },
+  REQUIRETLS: { requireTls: "mandatory" },
+};
+const UNPROVEN = ["floor clear", "floor encrypted", "unusable TLSA records"];
+
+describe.each(Object.keys(demands))("under %s", (demand) => {
+  const wishes = demands[demand] as TargetWishes;
+  test("the MX name is asked for; no ALPN, no ticket, no early data, no raw key, no compression", async () => {
+    const { extensions, compression } = await clientHello(wishes);
     expect(extensions.get(SERVER_NAME)?.toString("latin1")).toContain(MX_NAME);
-    for (const absent of [ALPN, SESSION_TICKET, EARLY_DATA, PRE_SHARED_KEY]) expect(extensions.has(absent)).toBe(false);
+    for (const absent of [ALPN, SESSION_TICKET, EARLY_DATA, PRE_SHARED_KEY, ...CERTIFICATE_TYPES])
+      expect(extensions.has(absent)).toBe(false);
     expect(compression).toEqual([0]);
   });
 
   test("TLS 1.2 and 1.3, nothing older, and no suite without authentication or encryption", async () => {
-    const { extensions, suites } = await clientHello({ atLeast });
+    const { extensions, suites } = await clientHello(wishes);
     const versions = extensions.get(SUPPORTED_VERSIONS) ?? Buffer.alloc(1);
     expect(Array.from({ length: (versions[0] ?? 0) / 2 }, (_, n) => versions.readUInt16BE(1 + n * 2))).toEqual([0x0304, 0x0303]);
     for (const [name, suite] of Object.entries(FORBIDDEN)) expect(suites, name).not.toContain(suite);
     const staticRsa = [0x002f, 0x0035, 0x003c, 0x003d, 0x009c, 0x009d];
-    if (atLeast === "authenticated") expect(suites.filter((suite) => staticRsa.includes(suite))).toEqual([]);
+    // Where nothing must be proven, they are better than clear.
+    expect(suites.some((suite) => staticRsa.includes(suite))).toBe(UNPROVEN.includes(demand));
   });
 });
 
