@@ -15,7 +15,12 @@ export function tlsaFor(pem: string, numbers: string): TlsaRecord {
   const [usage = 0, selector = 0, matchingType = 0] = numbers.split(" ").map(Number);
   const certificate = new X509Certificate(pem);
   const selected = selector === 0 ? certificate.raw : certificate.publicKey.export({ format: "der", type: "spki" });
-  const data = matchingType === 0 ? selected : createHash(matchingType === 1 ? "sha256" : "sha512").update(selected).digest();
+  const data =
+    matchingType === 0
+      ? selected
+      : createHash(matchingType === 1 ? "sha256" : "sha512")
+          .update(selected)
+          .digest();
   return { usage, selector, matchingType, data: Buffer.from(data) };
 }
 
