@@ -23,6 +23,14 @@ export const FIXED = {
   /** A resolver that can be killed. */
   mortal: `${NETWORK}.0.57`,
   policyHosts: `${NETWORK}.0.80`,
+  /** The same with nothing newer than TLS 1.1. */
+  oldPolicyHosts: `${NETWORK}.0.81`,
+  /** Takes connections to port 443 and says nothing. */
+  silentPolicyHost: `${NETWORK}.0.82`,
+  /** Nothing listens here. */
+  nobody: `${NETWORK}.0.83`,
+  postfix: `${NETWORK}.0.90`,
+  exim: `${NETWORK}.0.91`,
 } as const;
 
 /** Gives a fresh address each time. */

@@ -1,0 +1,193 @@
+/** Runs the table: builds a domain for every scenario and its control, mails to all of them at once, and judges. */
+import { cp, writeFile } from "node:fs/promises";
+import { request } from "node:http";
+import { join } from "node:path";
+import type { LogEvent, Relay } from "../support/relay.ts";
+import { waitUntil } from "../support/temp.ts";
+import { describeOutcome, judge, type Outcome } from "./judge.ts";
+import { RELAYS, type RelayName, relayConfiguration, type RelaySettings, startLabRelay } from "./relays.ts";
+import type { Expected, Scenario, ScenarioGroup } from "./scenario.ts";
+import { Site } from "./site.ts";
+import { Submitter } from "./submit.ts";
+import { openWorld, prepareGround, type World } from "./world/world.ts";
+
+/** One line of the table. */
+export interface Verdict {
+  readonly subject: string;
+  readonly name: string;
+  readonly section: string;
+  readonly relay: RelayName;
+  /** What became of the message, and of the control's. */
+  readonly was: string;
+  readonly control: string;
+  /** Empty: as it should be. */
+  readonly wrong: readonly string[];
+}
+
+interface Trial {
+  readonly site: Site;
+  readonly relay: RelayName;
+  readonly expected: Expected;
+}
+
+interface Case {
+  readonly subject: string;
+  readonly scenario: Scenario;
+  readonly trial: Trial;
+  readonly control: Trial;
+}
+
+/** A message that nothing becomes of in this time is a failure. The slowest of them wait for a server that never answers. */
+const PATIENCE = Number(process.env["POSTERN_LAB_PATIENCE"] ?? 100) * 1000;
+
+export async function runTable(groups: readonly ScenarioGroup[], folder: string, report: (line: string) => void): Promise<Verdict[]> {
+  await using stack = new AsyncDisposableStack();
+  const ground = await prepareGround(folder);
+  const cases = await buildCases(groups, (id) => new Site(id, ground));
+  const trials = cases.flatMap(({ trial, control }) => [trial, control]);
+  report(`${cases.length} scenarios, ${trials.length} domains`);
+  const world = stack.use(
+    await openWorld(
+      ground,
+      trials.map(({ site }) => site),
+    ),
+  );
+  report("zones, resolvers, receivers and policy hosts are up");
+  const names = [...new Set(trials.map(({ relay }) => relay))];
+  const relays = new Map<RelayName, Relay>();
+  await inTurn(names, 4, async (name) => {
+    const settings = settingsFor(
+      world,
+      trials.filter(({ relay }) => relay === name),
+    );
+    relays.set(name, stack.use(await startLabRelay(relayConfiguration(await settings, RELAYS[name]))));
+  });
+  report(`${relays.size} relays are up`);
+  const outcomes = new Map<Trial, Outcome>();
+  const stories = new Map<Trial, string>();
+  await Promise.all(
+    [...relays].map(async ([name, relay]) => {
+      const own = trials.filter((trial) => trial.relay === name);
+      await mailAll(relay, own, outcomes);
+      for (const trial of own) stories.set(trial, await storyOf(relay, outcomes.get(trial)));
+    }),
+  );
+  await readMailboxes(world, trials, outcomes);
+  report("every message is settled");
+  await keepLogs(relays, folder);
+  const questions = await world.resolver.questions();
+  const judged = (trial: Trial): string[] =>
+    judge(trial.site, trial.expected, outcomes.get(trial) ?? {}, { questions, story: stories.get(trial) ?? "" });
+  return cases.map(({ subject, scenario, trial, control }) => ({
+    subject,
+    name: scenario.name,
+    section: scenario.section,
+    relay: trial.relay,
+    was: describeOutcome(trial.site, outcomes.get(trial) ?? {}),
+    control: `${scenario.control[0]}: ${describeOutcome(control.site, outcomes.get(control) ?? {})}`,
+    wrong: [...judged(trial), ...judged(control).map((text) => `control (${scenario.control[0]}): ${text}`)],
+  }));
+}
+
+async function buildCases(groups: readonly ScenarioGroup[], makeSite: (id: string) => Site): Promise<Case[]> {
+  const cases: Case[] = [];
+  const all = groups.flatMap(({ subject, scenarios }) => scenarios.map((scenario) => ({ subject, scenario })));
+  await inTurn(all, 3, async ({ subject, scenario }, at) => {
+    const id = `s${String(at + 1).padStart(3, "0")}`;
+    const { relay = "strict", controlRelay = relay } = scenario;
+    const trial = { site: makeSite(id), relay, expected: scenario.then };
+    const control = { site: makeSite(`${id}c`), relay: controlRelay, expected: scenario.control[1] };
+    await scenario.set(trial.site, true);
+    await scenario.set(control.site, false);
+    cases[at] = { subject, scenario, trial, control };
+  });
+  return cases;
+}
+
+async function settingsFor(world: World, trials: readonly Trial[]): Promise<RelaySettings> {
+  const { ca } = world.ground.certificates;
+  const own = await ca.issue({ names: ["relay.test", "localhost"] });
+  const local = trials.flatMap(({ site }) => (site.local === undefined ? [] : [[site.domain, site.local] as const]));
+  return {
+    rootsFile: ca.file,
+    trustAnchorFile: world.files.trustAnchor,
+    rootHintsFile: world.files.rootHints,
+    certificateFile: own.certificateFile,
+    keyFile: own.keyFile,
+    domains: Object.fromEntries(local),
+    routes: trials.flatMap(({ site }) => (site.route === undefined ? [] : [{ domains: [site.domain], ...site.route }])),
+  };
+}
+
+async function mailAll(relay: Relay, trials: readonly Trial[], outcomes: Map<Trial, Outcome>): Promise<void> {
+  const submitter = await Submitter.open(relay);
+  const waiting = new Map<string, Trial>();
+  for (const trial of trials) {
+    const handed = await submitter.submit(trial.site);
+    if ("id" in handed) waiting.set(handed.id, trial);
+    else outcomes.set(trial, handed);
+  }
+  submitter.close();
+  let at = 0;
+  const take = (event: LogEvent): void => {
+    const id = event["id"];
+    const trial = event.event === "recipient-settled" && typeof id === "string" ? waiting.get(id) : undefined;
+    if (trial === undefined) return;
+    outcomes.set(trial, { settled: event });
+    waiting.delete(String(id));
+  };
+  await waitUntil(
+    `what becomes of ${waiting.size} messages`,
+    () => {
+      for (; at < relay.events.length; at += 1) take(relay.events[at] as LogEvent);
+      return waiting.size === 0;
+    },
+    PATIENCE,
+  ).catch(() => undefined);
+}
+
+/** Straight to the control socket: a command of its own for each message would take longer than all the rest. */
+async function storyOf(relay: Relay, outcome: Outcome | undefined): Promise<string> {
+  const id = outcome?.settled?.["id"];
+  return typeof id === "string" ? ask(relay, "queue/story", { id }) : "";
+}
+
+export function ask(relay: Relay, verb: string, body: unknown): Promise<string> {
+  return new Promise((done) => {
+    const call = request({ socketPath: join(relay.dataFolder, "postern.sock"), path: `/${verb}`, method: "POST" }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+      response.on("end", () => done(text));
+    });
+    call.on("error", (error) => done(String(error)));
+    call.setHeader("content-type", "application/json").end(JSON.stringify(body));
+  });
+}
+
+async function readMailboxes(world: World, trials: readonly Trial[], outcomes: Map<Trial, Outcome>): Promise<void> {
+  for (const trial of trials) {
+    const { real, recipient, id } = trial.site;
+    const outcome = outcomes.get(trial);
+    if (real === undefined || outcome?.settled?.["outcome"] !== "delivered") continue;
+    const mails = await world.real.get(real)?.mailbox.waitFor(`Subject: ${id}\r\n`);
+    outcomes.set(trial, { ...outcome, inMailbox: mails?.some((mail) => mail.recipient === recipient) === true });
+  }
+}
+
+/** For whoever looks into a failure: POSTERN_LAB_LOGS names a folder for the logs of relays and servers. */
+async function keepLogs(relays: ReadonlyMap<string, Relay>, folder: string): Promise<void> {
+  const kept = process.env["POSTERN_LAB_LOGS"];
+  if (kept === undefined) return;
+  await cp(folder, kept, { recursive: true });
+  for (const [name, { events, output }] of relays)
+    await writeFile(join(kept, `relay-${name}.log`), [...events.map((event) => JSON.stringify(event)), ...output].join("\n"));
+}
+
+/** So many at once, in order. */
+async function inTurn<T>(list: readonly T[], width: number, work: (one: T, at: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let at = next++; at < list.length; at = next++) await work(list[at] as T, at);
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+}

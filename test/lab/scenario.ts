@@ -1,0 +1,40 @@
+/**
+ * Scenarios as data: what is set up, what must become of a message, and the negative control, the same without the one
+ * fault (or with the one protection added or taken away), which must come out the other way. Without it a scenario that
+ * fails for another reason would look like a success.
+ */
+import type { RelayName } from "./relays.ts";
+import type { Site } from "./site.ts";
+
+export type Channel = "authenticated" | "encrypted" | "clear";
+
+export type Expected =
+  /** `host` is the label the scenario gave it; it must be the only one that got the message. */
+  | { readonly kind: "delivered"; readonly channel: Channel; readonly host: string }
+  | { readonly kind: "deferred"; readonly type: string; readonly words: RegExp }
+  | { readonly kind: "bounced"; readonly status: string; readonly words: RegExp };
+
+export const delivered = (channel: Channel, host = "mx"): Expected => ({ kind: "delivered", channel, host });
+export const deferred = (type: string, words = /./): Expected => ({ kind: "deferred", type, words });
+export const bounced = (status: string, words = /./): Expected => ({ kind: "bounced", status, words });
+
+export interface Scenario {
+  /** The claim, in plain words. */
+  readonly name: string;
+  /** `RFC 8461 §5`. */
+  readonly section: string;
+  /** Which relay's settings; default `strict`. */
+  readonly relay?: RelayName;
+  /** Called twice, for two domains: with the fault, and as the negative control. */
+  readonly set: (site: Site, faulty: boolean) => void | Promise<void>;
+  readonly then: Expected;
+  /** What the control differs in, and what must become of it. */
+  readonly control: readonly [what: string, expected: Expected];
+  /** Where the settings are what the control differs in. */
+  readonly controlRelay?: RelayName;
+}
+
+export interface ScenarioGroup {
+  readonly subject: string;
+  readonly scenarios: readonly Scenario[];
+}
