@@ -18,11 +18,11 @@ import { loadRoots } from "./delivery/tls-options.ts";
 import { DeliveryWorker } from "./delivery/worker.ts";
 import type { EmitEvent } from "./events.ts";
 import { createConfiguredHostLookup } from "./lookup/configured-host.ts";
-import { createDnsLookup, type DnsClient } from "./lookup/dns.ts";
 import { hasGlobalIpv6, localAddresses } from "./lookup/own-addresses.ts";
-import { createServerList } from "./lookup/resolver-settings.ts";
 import { createAddressGuard } from "./lookup/special-addresses.ts";
+import { type Lookups, openLookups } from "./lookups.ts";
 import { isHostname } from "./mail/domain.ts";
+import { createDaneJudge } from "./policy/dane-match.ts";
 import type { QueueStore } from "./queue/store.ts";
 import { openSqliteStore } from "./store/sqlite/open.ts";
 import { type FromElsewhere, startSubmission, type Submission } from "./submission/listener.ts";
@@ -70,16 +70,29 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
     minimumFree: settings.data.minimumFree,
     settlementReserve: settings.data.settlementReserve,
   });
-  let lookup: DnsClient | undefined;
+  let lookups: Lookups | undefined;
   let control: Control | undefined;
   let submission: Submission | undefined;
   let draining = false;
   try {
-    lookup = openLookup(settings, () => rules.useIpv6, clock);
+    const opened = await openLookups(settings, {
+      clock,
+      random,
+      emit,
+      policies: store.policies,
+      dataFolder,
+      ipv6: () => rules.useIpv6,
+      readText,
+    });
+    lookups = opened;
+    const { resolver, sts } = opened;
     const worker = new DeliveryWorker({
       rules: () => rules,
       store,
-      lookup,
+      lookup: resolver.client,
+      findTlsa: opened.findTlsa,
+      findStsPolicy: (policyDomain) => sts.find(policyDomain),
+      dnssec: () => resolver.dnssec(),
       findConfiguredHost: createConfiguredHostLookup({
         clock,
         timeout: settings.resolver.timeout * settings.resolver.attempts,
@@ -130,11 +143,11 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         const newOpen = makeConnector(reread.settings, clock);
         const { submission: section, users } = reread.settings;
         const refreshed = (await submission?.reload(section, users, submissionNeeds(reread.settings))) ?? [];
+        opened.reload(reread.settings);
         settings = reread.settings;
         open = newOpen;
         rules = makeRules(settings);
         worker.reloaded();
-        lookup?.clear();
         const changed = [...new Set([...comparison.changed, ...refreshed])];
         emit({ kind: "reloaded", changed });
         for (const text of reread.notes) emit({ kind: "notice", level: "info", text });
@@ -169,13 +182,13 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
     const stopLooking = repeat(clock, LOOK_AT_INTERFACES, () => {
       rules = makeRules(settings);
     });
+    await sts.start();
     worker.start();
     emit({ kind: "started", version: io.version, dataFolder, listeners: submission.listeners });
     for (const text of warnings(settings, rules)) emit({ kind: "notice", level: "warn", text });
 
     const openSubmission = submission;
     const openControlSocket = control;
-    const openDns = lookup;
     return {
       status,
       reload,
@@ -187,7 +200,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         // Side by side: a client that dawdles must not eat up the time of hosts that are about to say that they have a message.
         // What is still handed in becomes durable, and waits in the queue for the next start.
         const [leftInFlight] = await Promise.all([worker.stop(grace), openSubmission.close(grace)]);
-        openDns.close();
+        await opened.close();
         await openControlSocket.close();
         await store.close();
         return leftInFlight;
@@ -196,7 +209,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
   } catch (error) {
     await control?.close();
     await submission?.close(0);
-    lookup?.close();
+    await lookups?.close();
     await store.close();
     throw error;
   }
@@ -237,15 +250,11 @@ function makeRules(settings: Settings): DeliveryRules {
   };
 }
 
-function makeConnector(settings: Settings, clock: Clock): OpenSession {
-  return createConnector({ timeouts: settings.delivery.timeouts, roots: loadRoots(settings.tls.roots, readText), clock });
-}
+// Its verdicts are by chain and records, whatever the settings.
+const judgeDane = createDaneJudge();
 
-function openLookup(settings: Settings, ipv6: () => boolean, clock: Clock): DnsClient {
-  const { servers, timeout, attempts, cacheEntries, longestTtl } = settings.resolver;
-  const list = createServerList(servers, clock);
-  if (!list.ok) throw new Error(`resolver.servers: ${list.error}`);
-  return createDnsLookup({ servers: list.value, timeout, attempts, cacheEntries, longestTtl, clock, ipv6 });
+function makeConnector(settings: Settings, clock: Clock): OpenSession {
+  return createConnector({ timeouts: settings.delivery.timeouts, roots: loadRoots(settings.tls.roots, readText), clock, judgeDane });
 }
 
 /** The machine's own name serves as mailname only if it is fully qualified (RFC 5321 §2.3.5). */

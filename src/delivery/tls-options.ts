@@ -56,6 +56,11 @@ export function loadRoots(setting: string, readFile: (path: string) => string): 
   return pem;
 }
 
+/** The anchors in PEM. Explicit, and NODE_EXTRA_CA_CERTS adds to the bundled list only, never to the operator's own file. */
+export function trustAnchors(roots: Roots): string | string[] {
+  return roots === "bundled" ? [...rootCertificates, ...getCACertificates("extra")] : roots;
+}
+
 /** Whether a suite may carry an authenticated session: all of TLS 1.3, and ECDHE or DHE with AEAD (RFC 9325 §4.2). */
 export function isModernSuite(protocol: string, opensslName: string): boolean {
   return protocol === "TLSv1.3" || MODERN.includes(opensslName);
@@ -75,8 +80,7 @@ export function createContexts(): (roots: Roots, strict: boolean) => SecureConte
     const known = made.get(roots);
     if (known !== undefined) return known;
     const context = createSecureContext({
-      // Explicit, and NODE_EXTRA_CA_CERTS adds to the bundled list only, never to the operator's own file.
-      ca: roots === "bundled" ? [...rootCertificates, ...getCACertificates("extra")] : roots,
+      ca: trustAnchors(roots),
       minVersion: "TLSv1.2",
       maxVersion: "TLSv1.3",
       ciphers: [...TLS_1_3, ...MODERN, ...(strict ? [] : TOLERABLE), NEVER].join(":"),

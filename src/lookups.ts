@@ -1,0 +1,90 @@
+/**
+ * Everything that asks the outside before a connection is made, put together: the resolvers, TLSA records, MTA-STS policies.
+ * Used by the running relay (relay.ts), and by `postern check` when none runs.
+ */
+import { randomInt } from "node:crypto";
+import type { Clock } from "./clock.ts";
+import type { Settings } from "./config/settings.ts";
+import { loadRoots, trustAnchors } from "./delivery/tls-options.ts";
+import type { EmitEvent } from "./events.ts";
+import { openResolver, type Resolver } from "./lookup/resolver.ts";
+import { createAddressGuard } from "./lookup/special-addresses.ts";
+import { createStsFetch } from "./lookup/sts-fetch.ts";
+import { createStsLookup, type StsLookup } from "./lookup/sts-lookup.ts";
+import { createFindTlsa } from "./lookup/tlsa-lookup.ts";
+import type { FindTlsa } from "./policy/facts.ts";
+import type { PolicyStore } from "./queue/store.ts";
+
+export interface LookupsIo {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly emit: EmitEvent;
+  readonly policies: PolicyStore;
+  /** Where the managed resolver has its folder. */
+  readonly dataFolder: string;
+  /** Whether IPv6 addresses are of use here. */
+  readonly ipv6: () => boolean;
+  readonly readText: (path: string) => string;
+}
+
+export interface Lookups {
+  readonly resolver: Resolver;
+  readonly findTlsa: FindTlsa;
+  readonly sts: StsLookup;
+  /** Other settings are in force. Throws where a file of trust anchors cannot be read; then the old ones stay. */
+  reload(settings: Settings): void;
+  close(): Promise<void>;
+}
+
+interface StsSettings {
+  readonly rules: Settings["tls"]["mtaSts"];
+  readonly roots: string | readonly string[];
+  readonly guard: (address: string) => string | undefined;
+}
+
+export async function openLookups(first: Settings, io: LookupsIo): Promise<Lookups> {
+  const { clock, emit, random, readText } = io;
+  const readSts = ({ tls, delivery }: Settings): StsSettings => ({
+    rules: tls.mtaSts,
+    roots: trustAnchors(loadRoots(tls.mtaSts.roots ?? tls.roots, readText)),
+    guard: createAddressGuard(delivery.allowedAddresses),
+  });
+  let sts = readSts(first);
+  const resolver = await openResolver(first.resolver, {
+    clock,
+    emit,
+    // Ids of queries are what keeps forged answers out (RFC 5452 §9.2), so they come from where nobody can predict them.
+    random: () => randomInt(0x1_0000) / 0x1_0000,
+    dataFolder: io.dataFolder,
+    roots: loadRoots(first.resolver.roots ?? first.tls.roots, readText),
+    ipv6: io.ipv6,
+  });
+  const { client } = resolver;
+  const stsLookup = createStsLookup({
+    findTxt: (name) => client.ask(name, "TXT"),
+    fetch: createStsFetch({
+      findAddresses: (host) => client.findAddresses(host),
+      guard: (address) => sts.guard(address),
+      settings: () => ({ fetchTimeout: sts.rules.fetchTimeout, policySize: sts.rules.policySize, roots: sts.roots }),
+      clock,
+    }),
+    store: io.policies,
+    clock,
+    random,
+    emit,
+    settings: () => sts.rules,
+  });
+  return {
+    resolver,
+    findTlsa: createFindTlsa(client, () => resolver.dnssec()),
+    sts: stsLookup,
+    reload(settings) {
+      sts = readSts(settings);
+      client.clear();
+    },
+    async close() {
+      await stsLookup.stop();
+      await resolver.close();
+    },
+  };
+}
