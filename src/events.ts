@@ -94,6 +94,40 @@ export type PosternEvent =
       readonly postponed: number;
     }
   | { readonly kind: "destination-up"; readonly nextHop: string }
+  // MTA-STS policies (RFC 8461 §3.3, §10.2)
+  | {
+      readonly kind: "policy-changed";
+      readonly policyDomain: string;
+      /** Absent: none was kept. */
+      readonly from?: { readonly mode: "enforce" | "testing" | "none"; readonly id: string };
+      readonly to: { readonly mode: "enforce" | "testing" | "none"; readonly id: string };
+    }
+  | {
+      readonly kind: "policy-refresh-failed";
+      readonly policyDomain: string;
+      /** The policy that is kept until `expires`. */
+      readonly mode: "enforce" | "testing";
+      /** In a row. */
+      readonly failures: number;
+      readonly expires: number;
+      readonly reason: string;
+      readonly detail: string;
+    }
+  // looking up
+  /** What the resolvers are worth for DANE has changed; the detail is a sentence with the remedy. */
+  | {
+      readonly kind: "dnssec-state";
+      readonly state: "validating" | "untested" | "untrusted" | "blind";
+      readonly detail: string;
+    }
+  | {
+      readonly kind: "resolver-started";
+      readonly pid: number;
+      readonly address: string;
+      /** Asked instead of the root servers; empty for these. */
+      readonly forwarders: readonly string[];
+    }
+  | { readonly kind: "resolver-died"; readonly detail: string; readonly againIn: number }
   // store
   | { readonly kind: "storage-trouble"; readonly what: "full" | "failed" | "reserve"; readonly detail: string }
   | { readonly kind: "storage-recovered" };

@@ -22,15 +22,22 @@ export function levelOf(event: PosternEvent): LogLevel {
     case "login-succeeded":
     case "destination-up":
     case "storage-recovered":
+    case "resolver-started":
       return "info";
+    case "dnssec-state":
+      return event.state === "blind" || event.state === "untrusted" ? "warn" : "info";
     case "notice":
       return event.level;
+    case "policy-changed":
+      // A domain that asks for less than before is what an attacker would want, and what its owner may want.
+      return event.from?.mode === "enforce" && event.to.mode !== "enforce" ? "warn" : "info";
     case "reload-refused":
     case "client-refused":
     case "login-failed":
     case "command-rejected":
     case "notice-suppressed":
     case "destination-down":
+    case "policy-refresh-failed":
       return "warn";
     case "fault":
     case "storage-trouble":
@@ -70,6 +77,7 @@ export function anonymise(event: PosternEvent): PosternEvent {
       return { ...event, user: maskAddress(event.user) };
     case "client-refused":
     case "destination-down":
+    case "policy-refresh-failed":
       return { ...event, detail: maskText(event.detail) };
     case "notice-enqueued":
       return { ...event, to: maskAddress(event.to) };
@@ -120,8 +128,21 @@ export function plainLine(event: PosternEvent): string {
       return `warning: ${event.nextHop} is left alone until ${timeOfDay(event.until)}: ${event.reason}: ${event.detail}${event.postponed === 0 ? "" : `; ${event.postponed} more ${event.postponed === 1 ? "waits" : "wait"} with it`}`;
     case "destination-up":
       return `${event.nextHop} answers again`;
+    case "policy-changed": {
+      const { from, to } = event;
+      const before = from === undefined ? "" : `, before it was ${from.mode}, id ${from.id}`;
+      return `${levelOf(event) === "warn" ? "warning: " : ""}MTA-STS policy of ${event.policyDomain}: mode ${to.mode}, id ${to.id}${before}`;
+    }
+    case "policy-refresh-failed":
+      return `warning: MTA-STS policy of ${event.policyDomain} could not be fetched again (${times(event.failures)}): ${event.reason}: ${event.detail}; mode ${event.mode} is kept until ${dayAndTime(event.expires)}`;
     case "started":
       return `started: Postern ${event.version}, listening on ${event.listeners.map((at) => `${at.name} ${at.address}:${at.port} (tls ${at.tls})`).join(", ") || "nothing"}, data in ${event.dataFolder}`;
+    case "dnssec-state":
+      return `${event.state === "blind" || event.state === "untrusted" ? "warning: " : ""}DNSSEC ${event.state}: ${event.detail}`;
+    case "resolver-started":
+      return `resolver: unbound[${event.pid}] answers at ${event.address} and asks ${event.forwarders.length === 0 ? "the root servers" : event.forwarders.join(", ")}`;
+    case "resolver-died":
+      return `warning: resolver: ${event.detail}; it is started again in ${seconds(event.againIn)} s`;
     case "notice":
       return event.level === "warn" ? `warning: ${event.text}` : event.text;
     case "reloaded":
@@ -161,6 +182,15 @@ function seconds(ms: number): number {
   return ms >= 10_000 ? Math.round(ms / 1000) : Math.round(ms / 10) / 100;
 }
 
+function times(count: number): string {
+  return count === 1 ? "once" : `${count} times`;
+}
+
+/** `2026-09-08 10:02 UTC`. */
+function dayAndTime(time: number): string {
+  return `${new Date(time).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
+
 function timeOfDay(time: number): string {
   return new Date(time).toISOString().slice(11, 19);
 }
@@ -177,6 +207,10 @@ export function jsonFields(event: PosternEvent): object {
     case "destination-down": {
       const { kind, until, ...rest } = event;
       return { event: kind, ...rest, until: new Date(until).toISOString() };
+    }
+    case "policy-refresh-failed": {
+      const { kind, expires, ...rest } = event;
+      return { event: kind, ...rest, expires: new Date(expires).toISOString() };
     }
     case "login-failed": {
       const { kind, bannedUntil, ...rest } = event;

@@ -1,0 +1,358 @@
+/**
+ * The resolvers of this relay, whatever the settings make of them: the section `resolver` in, a DNS client and what its
+ * answers are worth for DANE out (RFC 7672 §2.1.1). AD is believed from the resolver that Postern starts, from one that
+ * proved its name over TLS, and from addresses that the operator says validate; from no other, loopback included, and
+ * from none that the self-test has caught not validating.
+ *
+ * While one is believed only believed ones are asked: an answer that comes without proof, because another did not
+ * answer, would be what an attacker wants.
+ */
+import { join } from "node:path";
+import type { CancelTimer, Clock } from "../clock.ts";
+import { describeServer, type ServerAddress, serverKey } from "../config/server-address.ts";
+import type { Settings } from "../config/settings.ts";
+import type { EmitEvent } from "../events.ts";
+import { cleanText } from "../mail/reply.ts";
+import type { DnssecState, LookupFailure } from "../policy/facts.ts";
+import { createDnsLookup, type DnsClient, judge, type Servers } from "./dns.ts";
+import { createDotClient, type DotOptions } from "./dot.ts";
+import { exchange, type ExchangeIo } from "./exchange.ts";
+import { prepareAnchor } from "./managed-anchor.ts";
+import { parseManagedSettings } from "./managed-config.ts";
+import { type ManagedChange, type ManagedOptions, type ManagedResolver, startManagedResolver } from "./managed-resolver.ts";
+import { encodeName } from "./names.ts";
+import { type RecordType, typeNumber } from "./rdata.ts";
+import { parseServers, parseValidating, watchSystemServers } from "./resolver-settings.ts";
+import { type Belief, concludeSelfTest, type Probe, readProbe, runSelfTest } from "./self-test.ts";
+
+export interface ResolverIo {
+  readonly clock: Clock;
+  readonly emit: EmitEvent;
+  /** The resolver that Postern starts has the folder `resolver` in it. */
+  readonly dataFolder: string;
+  /** Who certifies `tls://` resolvers: `bundled`, or PEM. */
+  readonly roots: string;
+  readonly ipv6: () => boolean;
+  /** From 0 up to 1. Ids of queries need chance that nobody can predict. */
+  readonly random: () => number;
+  /** Default: /etc/resolv.conf. */
+  readonly resolvConf?: string;
+  /** How `tls://name` becomes an address; default: the system's resolver. */
+  readonly lookup?: DotOptions["lookup"];
+  /** For tests: other key files than those of the packages, ports, and the system's resolvers. */
+  readonly managed?: Pick<ManagedOptions, "defaultAnchors" | "pickPort"> & Partial<Pick<ManagedOptions, "systemServers">>;
+}
+
+export interface ResolverServer {
+  /** As the settings write it; the managed one with its address. */
+  readonly name: string;
+  /** Whether its AD bit is believed, until the self-test says otherwise. */
+  readonly trusted: boolean;
+  readonly belief?: Belief;
+  /** A clean clause on the last test, or on why it is not believed. */
+  readonly detail: string;
+  /** ms since 1970. */
+  readonly testedAt?: number;
+}
+
+export interface ResolverStatus {
+  readonly state: DnssecState;
+  readonly servers: readonly ResolverServer[];
+  /** The process that Postern started, while it runs. */
+  readonly pid?: number;
+}
+
+export interface Resolver {
+  readonly client: DnsClient;
+  dnssec(): DnssecState;
+  status(): ResolverStatus;
+  /** Tests every believed resolver; resolves when all have been judged. */
+  testNow(): Promise<void>;
+  clear(): void;
+  close(): Promise<void>;
+}
+
+/** So soon again after a test without a conclusion. */
+const TEST_AGAIN = 60_000;
+/** unbound gives up on root servers that do not answer only after a while. */
+const REACH_TIMEOUT = 10_000;
+const MANAGED = "managed";
+
+interface Judged {
+  belief: Belief;
+  detail: string;
+  testedAt?: number;
+}
+
+/** One resolver as it is now; the managed one has no server while it does not run. */
+interface Source {
+  readonly key: string;
+  readonly name: string;
+  readonly server?: ServerAddress;
+  readonly trusted: boolean;
+}
+
+/** Throws where the settings cannot be meant; does not wait for anything else. */
+export async function openResolver(settings: Settings["resolver"], io: ResolverIo): Promise<Resolver> {
+  const { clock, emit } = io;
+  const parts = must("resolver.servers", parseServers(settings.servers));
+  const validating = new Set(must("resolver.validating", parseValidating(settings.validating)).map(serverKey));
+  const plan = must("", parseManagedSettings(settings.managed));
+  const patience = settings.timeout * settings.attempts;
+  const randomId = (): number => Math.floor(io.random() * 0x10000) & 0xffff;
+  const dot = createDotClient({
+    clock,
+    timeout: settings.timeout,
+    roots: io.roots,
+    ...(io.lookup === undefined ? {} : { lookup: io.lookup }),
+  });
+  const testIo: ExchangeIo = { clock, timeout: settings.timeout, randomId, open: new Set(), dot };
+  const systemServers = watchSystemServers(clock, io.resolvConf);
+  const judged = new Map<string, Judged>();
+  const folder = join(io.dataFolder, "resolver");
+  let managed: ManagedResolver | undefined;
+  let state: DnssecState = { kind: "untested", detail: "", since: clock.now() };
+  let cancelTest: CancelTimer | undefined;
+  let wasMissing = false;
+  let closed = false;
+
+  const sources = (): readonly Source[] =>
+    parts.flatMap((part): readonly Source[] => {
+      if (part === "managed") {
+        const server = managed?.server();
+        const name = server === undefined ? MANAGED : `${MANAGED} (unbound at ${describeServer(server)})`;
+        return [{ key: MANAGED, name, trusted: true, ...(server === undefined ? {} : { server }) }];
+      }
+      return (part === "system" ? systemServers() : [part]).map((server) => ({
+        key: serverKey(server),
+        name: describeServer(server),
+        server,
+        trusted: server.tlsName !== undefined || validating.has(serverKey(server)),
+      }));
+    });
+
+  const beliefIn = (source: Source): Judged => {
+    const known = judged.get(source.key) ?? { belief: "untested", detail: "has not been tested yet" };
+    judged.set(source.key, known);
+    return known;
+  };
+  const isBelieved = (source: Source): boolean => source.trusted && beliefIn(source).belief !== "blind";
+
+  /** Whom to ask now. A question may wait for the managed resolver to run, and fails if it does not; it goes to no other. */
+  const serversNow = (): Servers | Promise<Servers> => {
+    const all = sources();
+    const believed = all.filter(isBelieved);
+    const toAsk = (believed.length > 0 ? believed : all).flatMap(({ server }) => server ?? []);
+    if (toAsk.length > 0) return toAsk;
+    if (managed === undefined) return [];
+    if (managed.isMissing) return systemServers();
+    return managed.whenUp(patience).then((server): Servers => {
+      if (server !== undefined) return [server];
+      if (managed?.isMissing === true) return systemServers();
+      return {
+        kind: "failed",
+        reason: "unreachable",
+        detail: `the managed resolver does not run: ${managed?.detail ?? ""}`,
+      } satisfies LookupFailure;
+    });
+  };
+
+  const believes = (server: ServerAddress): boolean => {
+    const key = serverKey(server);
+    return sources().some((source) => source.server !== undefined && serverKey(source.server) === key && isBelieved(source));
+  };
+
+  const client = createDnsLookup({
+    servers: serversNow,
+    trustAdFrom: believes,
+    timeout: settings.timeout,
+    attempts: settings.attempts,
+    cacheEntries: settings.cacheEntries,
+    longestTtl: settings.longestTtl,
+    clock,
+    ipv6: io.ipv6,
+    randomId,
+    dot,
+  });
+
+  /** Says what all of them together are worth, and tells of a change. */
+  const review = (): void => {
+    if (closed) return;
+    const { kind, detail } = summarise(sources(), beliefIn);
+    const changed = kind !== state.kind;
+    state = { kind, detail, since: changed ? clock.now() : state.since };
+    if (changed) emit({ kind: "dnssec-state", state: kind, detail });
+  };
+
+  const believe = (source: Pick<Source, "key" | "name">, belief: Belief, detail: string, tested: boolean): void => {
+    const before = judged.get(source.key)?.belief ?? "untested";
+    const testedAt = tested ? clock.now() : judged.get(source.key)?.testedAt;
+    judged.set(source.key, { belief, detail: cleanText(detail, 500), ...(testedAt === undefined ? {} : { testedAt }) });
+    // What was called secure by a resolver that does not validate decides nothing any more; nor what it could not prove
+    // once it does.
+    if (before !== belief && (before === "blind" || belief === "blind")) client.clear();
+  };
+
+  const askOne = async (server: ServerAddress, name: string, type: RecordType, using: ExchangeIo): Promise<Probe> => {
+    const wireName = encodeName(name === "." ? "" : name.toLowerCase().replace(/\.$/, ""));
+    if (wireName === undefined) return { kind: "silent", detail: `${JSON.stringify(name)} is no name` };
+    let probe: Probe = { kind: "silent", detail: "was not asked" };
+    for (let attempt = 0; attempt < settings.attempts && !closed; attempt++) {
+      probe = readProbe(judge(await exchange(server, { name: wireName, type: typeNumber(type) ?? 0, typeName: type }, using), server));
+      if (probe.kind !== "silent") break;
+    }
+    return probe;
+  };
+
+  const testOne = async (source: Source): Promise<void> => {
+    const server = source.server ?? (source.key === MANAGED ? await managed?.whenUp(settings.timeout) : undefined);
+    // A resolver that does not run says nothing about whether it validates.
+    if (server === undefined) return;
+    const reading = await runSelfTest(settings.selfTest, (name, type) => askOne(server, name, type, testIo));
+    if (closed || (source.key === MANAGED && managed?.isMissing === true)) return;
+    const before = beliefIn(source);
+    const conclusion = concludeSelfTest(before.belief, reading);
+    const { belief = before.belief, detail } = conclusion;
+    const isNews = conclusion.belief === "blind" && before.belief !== "blind";
+    believe(source, belief, conclusion.belief === undefined && belief === "blind" ? before.detail : detail, true);
+    review();
+    // The state as a whole may hold, by another one.
+    if (isNews && state.kind !== "blind") emit({ kind: "notice", level: "warn", text: `resolver ${source.name} ${detail}` });
+  };
+
+  let testing: Promise<void> | undefined;
+  const testNow = (): Promise<void> => {
+    testing ??= (async () => {
+      cancelTest?.();
+      await Promise.all(
+        sources()
+          .filter((source) => source.trusted)
+          .map(testOne),
+      );
+      testing = undefined;
+      if (closed) return;
+      const trusted = sources().filter((source) => source.trusted);
+      const isOpen = trusted.some((source) => beliefIn(source).belief === "untested");
+      if (trusted.length > 0)
+        cancelTest = clock.after(isOpen ? Math.min(TEST_AGAIN, settings.selfTest.every) : settings.selfTest.every, () => void testNow());
+    })();
+    return testing;
+  };
+
+  const onChange = (change: ManagedChange): void => {
+    if (closed) return;
+    const source = { key: MANAGED, name: MANAGED };
+    switch (change.kind) {
+      case "up":
+        if (wasMissing) believe(source, "untested", "has just been started", false);
+        wasMissing = false;
+        emit({
+          kind: "resolver-started",
+          pid: change.pid,
+          address: describeServer(change.server),
+          forwarders: change.forwarders.map(describeServer),
+        });
+        // Of what it validated before, nothing is known any more; the test that may be under way asked the one before it.
+        void (testing ?? Promise.resolve()).then(testNow);
+        break;
+      case "down":
+        emit({ kind: "resolver-died", detail: cleanText(change.detail, 500), againIn: change.againIn });
+        break;
+      case "missing":
+        wasMissing = true;
+        believe(source, "blind", change.detail, false);
+        break;
+      case "reach":
+        emit({ kind: "notice", level: change.works ? "info" : "warn", text: `resolver: ${cleanText(change.detail, 500)}` });
+        break;
+    }
+    review();
+  };
+
+  if (parts.includes("managed")) {
+    // A key file that was named and is no use is a slip to be told at once; one that vanishes later keeps mail waiting.
+    const anchor = prepareAnchor(folder, settings.managed.trustAnchorFile, io.managed?.defaultAnchors);
+    if (anchor.kind === "failed") throw new Error(anchor.detail);
+    managed = startManagedResolver({
+      settings: settings.managed,
+      plan,
+      folder,
+      clock,
+      roots: io.roots,
+      ipv6: io.ipv6,
+      systemServers,
+      reaches: async (server) => (await askOne(server, ".", "NS", { ...testIo, timeout: REACH_TIMEOUT })).kind === "answered",
+      onChange,
+      ...io.managed,
+    });
+  }
+  review();
+  void testNow();
+
+  return {
+    client,
+    dnssec: () => {
+      // /etc/resolv.conf may have changed who is asked.
+      review();
+      return state;
+    },
+    status() {
+      review();
+      return {
+        state,
+        servers: sources().map((source) => ({
+          name: source.name,
+          trusted: source.trusted,
+          ...describeBelief(source, beliefIn(source), source.key === MANAGED ? managed : undefined),
+        })),
+        ...(managed?.pid === undefined ? {} : { pid: managed.pid }),
+      };
+    },
+    testNow,
+    clear: () => client.clear(),
+    async close() {
+      closed = true;
+      cancelTest?.();
+      client.close();
+      dot.close();
+      for (const abandon of [...testIo.open]) abandon();
+      await managed?.close();
+    },
+  };
+}
+
+function describeBelief(
+  source: Source,
+  { belief, detail, testedAt }: Judged,
+  managed: ManagedResolver | undefined,
+): Pick<ResolverServer, "belief" | "detail" | "testedAt"> {
+  if (!source.trusted) return { detail: "its AD bit is not believed: it is not listed in resolver.validating" };
+  const process = managed === undefined || managed.isMissing ? "" : `; ${managed.detail}`;
+  return { belief, detail: `${detail}${process}`, ...(testedAt === undefined ? {} : { testedAt }) };
+}
+
+/** The state of all together: one that validates is enough, and all must be blind for DANE to be off. */
+function summarise(sources: readonly Source[], beliefIn: (source: Source) => Judged): Pick<DnssecState, "kind" | "detail"> {
+  const trusted = sources.filter((source) => source.trusted);
+  const say = (source: Source): string =>
+    (source.key === MANAGED && source.server === undefined ? "" : `${source.name} `) + beliefIn(source).detail;
+  if (trusted.length === 0) {
+    const asked = sources.map(({ name }) => name).join(", ");
+    return {
+      kind: "untrusted",
+      detail: `DANE is off: no answer of ${asked} may be believed as DNSSEC; set resolver.servers: [managed], or list a validating resolver in resolver.validating`,
+    };
+  }
+  const validating = trusted.find((source) => beliefIn(source).belief === "validating");
+  if (validating !== undefined) return { kind: "validating", detail: say(validating) };
+  const untested = trusted.filter((source) => beliefIn(source).belief === "untested");
+  if (untested.length > 0) return { kind: "untested", detail: untested.map((source) => say(source)).join("; ") };
+  const isManaged = trusted.every((source) => source.key === MANAGED);
+  const remedy = isManaged ? "" : "; set resolver.servers: [managed], or make it validate";
+  return { kind: "blind", detail: `DANE is off: ${trusted.map((source) => say(source)).join("; ")}${remedy}` };
+}
+
+function must<T>(setting: string, parsed: { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: string }): T {
+  if (parsed.ok) return parsed.value;
+  throw new Error(setting === "" ? parsed.error : `${setting}: ${parsed.error}`);
+}
