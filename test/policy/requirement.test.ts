@@ -1,43 +1,108 @@
 import { describe, expect, test } from "vitest";
-import type { NextHop } from "../../src/mail/domain.ts";
-import { describeDemand, findFloor, requirementFor, type TlsFloor } from "../../src/policy/requirement.ts";
+import type { Domain } from "../../src/mail/domain.ts";
+import type { DaneVerdict, TlsFailure, TlsOutcome, TlsSession, WebPkiVerdict } from "../../src/policy/outcome.ts";
+import {
+  type Because,
+  type ChannelLevel,
+  findUnmet,
+  isAtLeast,
+  meetsRequirement,
+  type TlsRequirement,
+} from "../../src/policy/requirement.ts";
 
-const settings = {
-  floor: "authenticated" as TlsFloor,
-  domains: {
-    "example.org": { floor: "opportunistic" as TlsFloor },
-    ".example.org": { floor: "encrypted" as TlsFloor },
-    ".deep.example.org": { floor: "opportunistic" as TlsFloor },
-    "Bücher.test": { floor: "encrypted" as TlsFloor },
-    "[192.0.2.1]": { floor: "encrypted" as TlsFloor },
-    "[IPv6:2001:DB8:0::2]": { floor: "encrypted" as TlsFloor },
-    "[IPv6:2001:DB8::1]": { floor: "encrypted" as TlsFloor },
-  },
-};
-
-describe("the nearest floor counts", () => {
-  const cases: [nextHop: string, demanded: string][] = [
-    ["example.org", "opportunistic (tls.domains: example.org)"],
-    ["a.example.org", "encrypted (tls.domains: .example.org)"],
-    ["deep.example.org", "encrypted (tls.domains: .example.org)"],
-    ["a.deep.example.org", "opportunistic (tls.domains: .deep.example.org)"],
-    ["notexample.org", "authenticated (tls.floor of this relay)"],
-    ["org", "authenticated (tls.floor of this relay)"],
-    ["xn--bcher-kva.test", "encrypted (tls.domains: Bücher.test)"],
-    ["[192.0.2.1]", "encrypted (tls.domains: [192.0.2.1])"],
-    ["[IPv6:2001:db8::1]", "encrypted (tls.domains: [IPv6:2001:DB8::1])"],
-    ["[IPv6:2001:db8::2]", "encrypted (tls.domains: [IPv6:2001:DB8:0::2])"],
-    ["[192.0.2.2]", "authenticated (tls.floor of this relay)"],
-  ];
-  for (const [nextHop, demanded] of cases)
-    test(`${nextHop}: ${demanded}`, () => expect(describeDemand(findFloor(nextHop as NextHop, settings))).toBe(demanded));
+const failure = (detail: string): TlsFailure => ({ type: "validation-failure", detail, whoActs: "receiver" });
+const webpki = (held: boolean): WebPkiVerdict =>
+  held ? { held, referenceIdentifier: "mx.test" } : { held, failure: failure("webpki failed") };
+const dane = (held: boolean): DaneVerdict =>
+  held ? { held, baseDomain: "mx.test", record: "3 1 1 00" } : { held, failure: failure("dane failed") };
+const session = (pki: boolean, match?: boolean): TlsSession => ({
+  protocol: "TLSv1.3",
+  cipher: "TLS_AES_256_GCM_SHA384",
+  chain: [],
+  webpki: webpki(pki),
+  ...(match !== undefined && { dane: dane(match) }),
 });
 
-test("a demand keeps the names to verify even where clear text will do", () => {
-  const demand = findFloor("example.org" as NextHop, settings);
-  expect(requirementFor(demand, ["mx.test"])).toEqual({
-    atLeast: "clear",
-    because: demand.because,
-    webpki: { referenceIdentifiers: ["mx.test"], because: demand.because },
-  });
+const clear: TlsOutcome = { kind: "clear", because: failure("in clear") };
+/** As delivery makes them: a proof of either kind authenticates. */
+const tls = (pki: boolean, match?: boolean): TlsOutcome =>
+  pki || match === true
+    ? { kind: "authenticated", session: session(pki, match) }
+    : { kind: "encrypted", session: session(pki, match), because: failure("unproven") };
+/** Both proofs hold, over a cipher suite that does not count. */
+const weakSuite: TlsOutcome = { kind: "encrypted", session: session(true, true), because: failure("weak suite") };
+
+const from = (source: Because["source"]): Because => ({ source, text: source });
+function requirement(atLeast: ChannelLevel, parts: { dane?: boolean; webpki?: boolean } = {}): TlsRequirement {
+  return {
+    atLeast,
+    because: from("floor"),
+    webpki: { referenceIdentifiers: ["mx.test"], demanded: parts.webpki === true, because: from("mta-sts") },
+    ...(parts.dane !== undefined && {
+      dane: {
+        baseDomain: "mx.test" as Domain,
+        records: [],
+        referenceIdentifiers: [],
+        demanded: parts.dane,
+        because: from("dane"),
+        key: "k",
+      },
+    }),
+  };
+}
+
+describe("a requirement against what the host gives (RFC 7672 §2.2, RFC 8461 §5, RFC 8689 §4.2.1)", () => {
+  const columns: [what: string, outcome: TlsOutcome][] = [
+    ["clear", clear],
+    ["TLS, nothing proven", tls(false, false)],
+    ["TLS, WebPKI only", tls(true, false)],
+    ["TLS, DANE only", tls(false, true)],
+    ["TLS, both", tls(true, true)],
+    ["TLS, both, by a weak suite", weakSuite],
+  ];
+  const rows: [what: string, requirement: TlsRequirement, sent: string][] = [
+    ["opportunistic", requirement("clear"), "yyyyyy"],
+    ["encrypted, or TLSA records that are all unusable", requirement("encrypted"), "nyyyyy"],
+    ["authenticated by whichever proof", requirement("authenticated"), "nnyyyn"],
+    ["DANE", requirement("authenticated", { dane: true }), "nnnyyn"],
+    ["MTA-STS enforce", requirement("authenticated", { webpki: true }), "nnynyn"],
+    ["DANE and MTA-STS", requirement("authenticated", { dane: true, webpki: true }), "nnnnyn"],
+    ["DANE watched only, opportunistic", requirement("clear", { dane: false }), "yyyyyy"],
+    ["DANE demanded whatever the level", requirement("clear", { dane: true }), "nnnyyn"],
+    ["MTA-STS demanded whatever the level", requirement("clear", { webpki: true }), "nnynyn"],
+  ];
+  for (const [what, demanded, sent] of rows)
+    for (const [index, [given, outcome]] of columns.entries()) {
+      const may = sent[index] === "y";
+      test(`${what}; ${given}: ${may ? "send" : "skip"}`, () => expect(meetsRequirement(outcome, demanded)).toBe(may));
+    }
+});
+
+describe("what is unmet names the failure and who demanded", () => {
+  const both = requirement("authenticated", { dane: true, webpki: true });
+  const cases: [what: string, outcome: TlsOutcome, requirement: TlsRequirement, detail: string, source: string][] = [
+    ["a passing MTA-STS check never rescues DANE (RFC 8461 §2)", tls(true, false), both, "dane failed", "dane"],
+    ["a passing DANE check never rescues MTA-STS (RFC 8461 §5)", tls(false, true), both, "webpki failed", "mta-sts"],
+    ["clear text, by DANE first", clear, both, "in clear", "dane"],
+    ["clear text, by MTA-STS", clear, requirement("authenticated", { webpki: true }), "in clear", "mta-sts"],
+    ["clear text, by the floor", clear, requirement("encrypted"), "in clear", "floor"],
+    ["a weak suite, by DANE", weakSuite, both, "weak suite", "dane"],
+    ["a weak suite, by MTA-STS", weakSuite, requirement("authenticated", { webpki: true }), "weak suite", "mta-sts"],
+    ["nothing proven, by the floor", tls(false), requirement("authenticated"), "unproven", "floor"],
+    [
+      "a session that was never compared with these records",
+      tls(true),
+      requirement("authenticated", { dane: true }),
+      "the session was not compared with the TLSA records of mx.test",
+      "dane",
+    ],
+  ];
+  for (const [what, outcome, demanded, detail, source] of cases)
+    test(what, () => expect(findUnmet(outcome, demanded)).toMatchObject({ failure: { detail }, because: { source } }));
+});
+
+test("the levels are in order", () => {
+  const levels = ["clear", "encrypted", "authenticated"] as const;
+  for (const [high, level] of levels.entries())
+    for (const [low, least] of levels.entries()) expect(isAtLeast(level, least)).toBe(high >= low);
 });
