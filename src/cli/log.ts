@@ -38,6 +38,7 @@ export function levelOf(event: PosternEvent): LogLevel {
     case "notice-suppressed":
     case "destination-down":
     case "policy-refresh-failed":
+    case "resolver-died":
       return "warn";
     case "fault":
     case "storage-trouble":

@@ -105,6 +105,12 @@ export function correctedFor(known: KnownSts, now: number): KnownSts {
   return { ...known, fetched: { ...fetched, fetchedAt: now, expires: expiryOf(now, fetched.policy) } };
 }
 
+/** The times of what is kept. */
+export interface KnownTimes {
+  readonly fetched?: Pick<FetchedPolicy, "fetchedAt" | "expires">;
+  readonly failed?: Pick<FailedFetch, "at">;
+}
+
 export interface RefreshRules {
   /** Milliseconds, all three. */
   readonly refreshEvery: number;
@@ -117,7 +123,7 @@ export interface RefreshRules {
  * policy of short life expires. Undefined where no fetch can be due while it is valid.
  */
 export function nextRefresh(
-  known: KnownSts,
+  known: KnownTimes,
   { refreshEvery, retryAfter }: RefreshRules,
   now: number,
   random: () => number,

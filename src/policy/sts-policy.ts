@@ -16,6 +16,8 @@ export interface StsPolicy {
   readonly mode: StsMode;
   /** Seconds, at most 31557600. */
   readonly maxAge: number;
+  /** `max_age` as published, where that is more than the maximum. */
+  readonly publishedMaxAge?: number;
   /** Patterns as written, lower case: a name, or `*.` and a name. Empty only with mode none. */
   readonly mx: readonly string[];
   /** The policy as it was served, for reports (RFC 8460 §4.4). */
@@ -64,7 +66,10 @@ function assemble(fields: ReadonlyMap<string, string>, mx: readonly string[], te
   if (maxAge === undefined) return bad("max_age is missing");
   if (!MAX_AGE.test(maxAge)) return bad(`max_age is not 1 to 10 digits: ${quoted(maxAge)}`);
   if (mx.length === 0 && mode !== "none") return bad(`mode is ${mode}, and there is no mx`);
-  return good({ mode, maxAge: Math.min(Number(maxAge), LONGEST_MAX_AGE), mx, text });
+  // The RFC has no word on what a larger one means; to refuse the policy would leave the domain unprotected.
+  const published = Number(maxAge);
+  const age = published > LONGEST_MAX_AGE ? { maxAge: LONGEST_MAX_AGE, publishedMaxAge: published } : { maxAge: published };
+  return good({ mode, ...age, mx, text });
 }
 
 /** Name, colon, optional blanks, a value that is not empty. No blank stands before the colon, nor at the start of the line. */

@@ -76,6 +76,32 @@ const lines: [string, PosternEvent, string][] = [
   ],
 ];
 
+lines.push(
+  [
+    "MTA-STS policy, the first",
+    { kind: "policy-changed", policyDomain: "example.org", to: { mode: "testing", id: "1" } },
+    "MTA-STS policy of example.org: mode testing, id 1",
+  ],
+  [
+    "MTA-STS policy, weaker than before",
+    { kind: "policy-changed", policyDomain: "example.org", from: { mode: "enforce", id: "1" }, to: { mode: "none", id: "2" } },
+    "warning: MTA-STS policy of example.org: mode none, id 2, before it was enforce, id 1",
+  ],
+  [
+    "MTA-STS policy, not to be had any more",
+    {
+      kind: "policy-refresh-failed",
+      policyDomain: "example.org",
+      mode: "enforce",
+      failures: 3,
+      expires: Date.parse("2026-09-08T10:02:40Z"),
+      reason: "sts-policy-fetch-error",
+      detail: "mta-sts.example.org: it answered 404",
+    },
+    "warning: MTA-STS policy of example.org could not be fetched again (3 times): sts-policy-fetch-error: mta-sts.example.org: it answered 404; mode enforce is kept until 2026-09-08 10:02 UTC",
+  ],
+);
+
 lines.push([
   "destination down, nobody behind",
   { kind: "destination-down", nextHop: "big.example", until: NEXT, reason: "connect-failed", detail: "timed out", postponed: 0 },

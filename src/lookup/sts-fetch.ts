@@ -1,0 +1,311 @@
+/**
+ * Fetches an MTA-STS policy over HTTPS (RFC 8461 §3.3): a policy domain in; its policy, or a failure in RFC 8460's words,
+ * out. One GET to `https://mta-sts.` and the domain, by the first of its addresses that takes a connection. When to
+ * fetch is lookup/sts-lookup.ts; what counts as a policy among responses, lookup/sts-response.ts.
+ *
+ * Whatever the environment could turn (NODE_OPTIONS, NODE_TLS_REJECT_UNAUTHORIZED, proxies) is set by hand. No TLS session is
+ * resumed, since a resumed one is called authorized with no certificate at all.
+ */
+import { constants } from "node:crypto";
+import type { ClientRequest, IncomingMessage } from "node:http";
+import { type RequestOptions, request } from "node:https";
+import type { LookupFunction } from "node:net";
+import { type ConnectionOptions, createSecureContext, type PeerCertificate, type SecureContext, TLSSocket } from "node:tls";
+import type { Clock } from "../clock.ts";
+import type { Domain } from "../mail/domain.ts";
+import { cleanText } from "../mail/reply.ts";
+import { parseDnsNames } from "../policy/alternative-names.ts";
+import type { DnsLookup, Finding, HostAddress } from "../policy/facts.ts";
+import { findCoveredName } from "../policy/names.ts";
+import type { TlsFailure, WhoActs } from "../policy/outcome.ts";
+import type { StsFetchResult } from "../policy/sts-freshness.ts";
+import { parseStsPolicy } from "../policy/sts-policy.ts";
+import { codeOf, messageOf } from "../thrown.ts";
+import type { AddressGuard } from "./special-addresses.ts";
+import { findFault, tooLong } from "./sts-response.ts";
+
+export interface StsFetchSettings {
+  /** Milliseconds for the whole exchange, the look-up of the host's addresses included. */
+  readonly fetchTimeout: number;
+  /** Octets; a longer policy is none. */
+  readonly policySize: number;
+  /** Trust anchors in PEM, each list of them read once. */
+  readonly roots: string | readonly string[];
+}
+
+export interface StsFetchIo {
+  readonly findAddresses: DnsLookup["findAddresses"];
+  /** Names the special-use block of an address that a stranger's zone may not send us to. */
+  readonly guard: AddressGuard;
+  /** Asked for each fetch. */
+  readonly settings: () => StsFetchSettings;
+  readonly clock: Clock;
+  /** Where test hosts listen; policies are served at 443 (RFC 8461 §3.2). */
+  readonly port?: number;
+}
+
+/** Never rejects, and ends by its deadline. `stop` ends it at once; its reason may be a clause that says why. */
+export type FetchStsPolicy = (policyDomain: Domain, stop?: AbortSignal) => Promise<StsFetchResult>;
+
+const HTTPS_PORT = 443;
+/** A zone may name hundreds of addresses. */
+const MOST_ADDRESSES = 8;
+/** Milliseconds for one address to come to a finished handshake, while others are left. */
+const CONNECT_LIMIT = 10_000;
+const HEADER_LIMIT = 16_384;
+/** A host may send 1xx responses for ever. */
+const MOST_INTERIM = 8;
+
+/** Forward secrecy throughout, AEAD first (RFC 9325 §4.2), at 112 bits. */
+const CIPHERS = [
+  ...["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"],
+  ...["ECDHE+AESGCM", "ECDHE+CHACHA20", "DHE+AESGCM", "DHE+CHACHA20", "ECDHE+AES"],
+  ...["!aNULL", "!eNULL", "!PSK", "!SRP", "@SECLEVEL=2"],
+].join(":");
+
+export function createStsFetch(io: StsFetchIo): FetchStsPolicy {
+  const contextFor = createContext();
+  return async (policyDomain, stop) => {
+    const settings = io.settings();
+    // RFC 8461 §3.3: the name of the policy host is made from the policy domain, whatever aliases lead to.
+    const host = `mta-sts.${policyDomain}` as Domain;
+    const end = io.clock.monotonic() + settings.fetchTimeout;
+    const abort = new AbortController();
+    const cancelTimer = io.clock.after(settings.fetchTimeout, () =>
+      abort.abort(failed(`${host} gave no whole policy within ${settings.fetchTimeout / 1000} s`)),
+    );
+    const onStop = (): void =>
+      abort.abort(failed(typeof stop?.reason === "string" ? `${host}: ${stop.reason}` : "the relay stops", "nobody"));
+    stop?.addEventListener("abort", onStop);
+    if (stop?.aborted === true) onStop();
+    try {
+      const work = fetchFrom(host, { ...io, settings: () => settings }, contextFor(settings.roots), end, abort.signal);
+      return await Promise.race([work, aborted(abort.signal)]);
+    } finally {
+      cancelTimer();
+      stop?.removeEventListener("abort", onStop);
+    }
+  };
+}
+
+/** Resolves with the failure that the signal carries. */
+function aborted(signal: AbortSignal): Promise<StsFetchResult> {
+  return new Promise((resolve) => {
+    const give = (): void => resolve(signal.reason as StsFetchResult);
+    if (signal.aborted) give();
+    else signal.addEventListener("abort", give, { once: true });
+  });
+}
+
+async function fetchFrom(host: Domain, io: StsFetchIo, context: SecureContext, end: number, stop: AbortSignal): Promise<StsFetchResult> {
+  const choice = choose(await io.findAddresses(host), host, io.guard);
+  if (!choice.ok) return choice;
+  let last: StsFetchResult = failed(`${host} has no address`);
+  for (const [index, address] of choice.addresses.entries()) {
+    if (stop.aborted) break;
+    const left = choice.addresses.length - index;
+    const limit = left === 1 ? undefined : Math.min(CONNECT_LIMIT, (end - io.clock.monotonic()) / left);
+    const answer = await getPolicy({ host, address, context, limit, stop, io });
+    if (answer.kind === "final") return answer.result;
+    last = failed(`${host}: ${answer.why}`, answer.whoActs);
+  }
+  return last;
+}
+
+type Choice = { readonly ok: true; readonly addresses: readonly HostAddress[] } | (StsFetchResult & { ok: false });
+
+function choose(found: Finding<HostAddress>, host: Domain, guard: AddressGuard): Choice {
+  if (found.kind === "no-such-name") return failed(`${host} does not exist`);
+  if (found.kind === "failed") return failed(`the addresses of ${host} could not be found: ${found.detail}`);
+  const allowed = found.records.filter(({ address }) => guard(address) === undefined).slice(0, MOST_ADDRESSES);
+  if (allowed.length > 0) return { ok: true, addresses: allowed };
+  const [refused] = found.records;
+  if (refused === undefined) return failed(`${host} has no address`);
+  // A stranger's zone must not make us talk to our own network.
+  return failed(`${host} is at ${refused.address}, where no policy host can be: ${guard(refused.address) ?? ""}`);
+}
+
+type Answer =
+  | { readonly kind: "final"; readonly result: StsFetchResult }
+  /** Nothing was heard of the host here; its next address may do. */
+  | { readonly kind: "unreachable"; readonly why: string; readonly whoActs: WhoActs };
+
+interface Get {
+  readonly host: Domain;
+  readonly address: HostAddress;
+  readonly context: SecureContext;
+  /** Milliseconds to a finished handshake. */
+  readonly limit: number | undefined;
+  readonly stop: AbortSignal;
+  readonly io: StsFetchIo;
+}
+
+function getPolicy({ host, address, context, limit, stop, io }: Get): Promise<Answer> {
+  return new Promise((resolve) => {
+    let nameFault: string | undefined;
+    let nameChecked = false;
+    let shaken = false;
+    let interim = 0;
+    const { policySize } = io.settings();
+    const at = `${address.address} port ${io.port ?? HTTPS_PORT}`;
+
+    const options: RequestOptions & Pick<ConnectionOptions, "secureContext"> = {
+      host,
+      port: io.port ?? HTTPS_PORT,
+      path: "/.well-known/mta-sts.txt",
+      method: "GET",
+      agent: false,
+      lookup: pinned(address),
+      family: address.family,
+      servername: host,
+      // The name as it is, also where a test host listens elsewhere.
+      setHost: false,
+      headers: { Host: host, Accept: "text/plain", "Accept-Encoding": "identity", "User-Agent": "Postern", Connection: "close" },
+      maxHeaderSize: HEADER_LIMIT,
+      insecureHTTPParser: false,
+      secureContext: context,
+      minVersion: "TLSv1.2",
+      rejectUnauthorized: true,
+      // Runs only for a chain that holds; that it ran is looked at below.
+      checkServerIdentity: (_name: string, certificate: PeerCertificate) => {
+        nameChecked = true;
+        nameFault = findNameFault(certificate, host);
+        return nameFault === undefined ? undefined : new Error(nameFault);
+      },
+    };
+    const asked: ClientRequest = request(options);
+
+    const cancelLimit = limit === undefined ? () => {} : io.clock.after(limit, () => unreachable(`${at} does not answer`, "receiver"));
+    const settle = (answer: Answer): void => {
+      cancelLimit();
+      stop.removeEventListener("abort", onAbort);
+      asked.destroy();
+      resolve(answer);
+    };
+    const final = (result: StsFetchResult): void => settle({ kind: "final", result });
+    const unreachable = (why: string, whoActs: WhoActs): void => settle({ kind: "unreachable", why, whoActs });
+    const onAbort = (): void => final(stop.reason as StsFetchResult);
+    stop.addEventListener("abort", onAbort);
+    if (stop.aborted) return onAbort();
+
+    asked.on("socket", (socket) =>
+      socket.once("secureConnect", () => {
+        shaken = true;
+        cancelLimit();
+        // What rejectUnauthorized has seen to already, seen to once more: nothing is read from an unproven host.
+        if (!(socket instanceof TLSSocket) || !socket.authorized || socket.isSessionReused() || !nameChecked || nameFault !== undefined)
+          final(untrusted(host, "it was not verified"));
+      }),
+    );
+    asked.on("information", () => {
+      interim += 1;
+      if (interim > MOST_INTERIM) final(failed(`${host} sends one interim response after another`));
+    });
+    asked.on("upgrade", (response, socket) => {
+      socket.destroy();
+      final(failed(`${host}: it answered ${response.statusCode ?? 101}, and only 200 gives a policy (RFC 8461 §3.3)`));
+    });
+    asked.on("response", (response) => readPolicy(response, host, policySize, final));
+    asked.on("error", (error) => {
+      if (nameFault !== undefined) return final(untrusted(host, nameFault));
+      const trust = asked.socket instanceof TLSSocket ? trustErrorOf(asked.socket) : undefined;
+      if (trust !== undefined) return final(untrusted(host, describeTrustError(trust)));
+      if (shaken) return final(failed(`${host}: the exchange broke off: ${cleanText(messageOf(error), 200)}`));
+      const code = codeOf(error);
+      const noWay = code === "ENETUNREACH" || code === "EHOSTUNREACH" || code === "EADDRNOTAVAIL" || code === "EACCES" || code === "EPERM";
+      return unreachable(`${at}: ${cleanText(messageOf(error), 200)}`, noWay ? "you" : "receiver");
+    });
+    asked.on("close", () => unreachable(`${at}: the connection ended without an answer`, "receiver"));
+    asked.end();
+  });
+}
+
+/** Reads the body up to its limit; a longer one is cut off with its connection and is no policy. */
+function readPolicy(response: IncomingMessage, host: Domain, policySize: number, final: (result: StsFetchResult) => void): void {
+  const fault = findFault({ status: response.statusCode ?? 0, headers: response.headers }, policySize);
+  if (fault !== undefined) return final(failed(`${host}: ${fault}`));
+  const chunks: Buffer[] = [];
+  let size = 0;
+  response.on("data", (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > policySize) return final(failed(`${host}: ${tooLong(policySize)}`));
+    chunks.push(chunk);
+  });
+  response.on("error", (error) => final(failed(`${host}: the policy broke off: ${cleanText(messageOf(error), 200)}`)));
+  response.on("end", () => {
+    if (!response.complete) return final(failed(`${host}: the policy broke off`));
+    const policy = parseStsPolicy(Buffer.concat(chunks));
+    if (policy.ok) return final({ ok: true, policy: policy.value });
+    return final({
+      ok: false,
+      failure: { type: "sts-policy-invalid", detail: `the policy that ${host} serves is invalid: ${policy.error}`, whoActs: "receiver" },
+    });
+  });
+}
+
+/** The address that our own client found and the guard let pass, and no other. */
+function pinned({ address, family }: HostAddress): LookupFunction {
+  return (_host, options, callback) => {
+    if (options.all === true) callback(null, [{ address, family }]);
+    else callback(null, address, family);
+  };
+}
+
+/** SAN alone, never the common name; a wildcard is the whole left-most label (RFC 8461 §3.3). */
+function findNameFault(certificate: PeerCertificate, host: Domain): string | undefined {
+  const names = parseDnsNames(certificate.subjectaltname);
+  if (findCoveredName(names, [host]) !== undefined) return undefined;
+  const presented = names.slice(0, 5).map((name) => cleanText(name, 253));
+  const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
+  return `it is for ${names.length === 0 ? "no DNS name at all" : presented.join(", ") + more}`;
+}
+
+/** Set by Node where the handshake was made and the chain, or its name, did not hold. */
+function trustErrorOf(socket: TLSSocket): string | undefined {
+  const found: unknown = socket.authorizationError;
+  if (typeof found === "string") return found;
+  return found instanceof Error ? (codeOf(found) ?? found.message) : undefined;
+}
+
+const TRUST_ERRORS: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: "it, or a certificate above it, has expired",
+  CERT_NOT_YET_VALID: "it, or a certificate above it, is not valid yet",
+  DEPTH_ZERO_SELF_SIGNED_CERT: "it is self-signed",
+  SELF_SIGNED_CERT_IN_CHAIN: "it leads to a root that is not trusted here",
+  UNABLE_TO_GET_ISSUER_CERT: "its issuer is not trusted here, or an intermediate certificate was not sent",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its issuer is not trusted here, or an intermediate certificate was not sent",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its issuer is not trusted here, or an intermediate certificate was not sent",
+};
+
+function describeTrustError(code: string): string {
+  return `${TRUST_ERRORS[code] ?? "its path is not valid"} (${cleanText(code, 60)})`;
+}
+
+function untrusted(host: Domain, why: string): StsFetchResult & { ok: false } {
+  return {
+    ok: false,
+    failure: { type: "sts-webpki-invalid", detail: `the certificate of ${host} does not hold: ${why}`, whoActs: "receiver" },
+  };
+}
+
+function failed(detail: string, whoActs: WhoActs = "receiver"): StsFetchResult & { ok: false } {
+  const failure: TlsFailure = { type: "sts-policy-fetch-error", detail: cleanText(detail, 500), whoActs };
+  return { ok: false, failure };
+}
+
+/** Reading a list of roots takes milliseconds, and it rarely changes. */
+function createContext(): (roots: string | readonly string[]) => SecureContext {
+  let made: { readonly roots: string | readonly string[]; readonly context: SecureContext } | undefined;
+  return (roots) => {
+    if (made?.roots === roots) return made.context;
+    const context = createSecureContext({
+      ca: typeof roots === "string" ? roots : [...roots],
+      minVersion: "TLSv1.2",
+      maxVersion: "TLSv1.3",
+      ciphers: CIPHERS,
+      secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
+    });
+    made = { roots, context };
+    return context;
+  };
+}
