@@ -59,7 +59,8 @@ export async function makeNotices(
   if (told.length === 0) return [];
   const { rules, now } = context;
   const relay = rules.mailname ?? ourHostName(rules, 4);
-  const original = await readOriginal(entry.body, message.returnContent === "full");
+  // RFC 8689 §5: RET=FULL is disregarded, since a notice may have to go where REQUIRETLS is not offered.
+  const original = await readOriginal(entry.body, message.returnContent === "full" && message.tlsTag !== "required");
   const facts: NoticeFacts = {
     id: context.newQueueId(),
     relay,
@@ -107,6 +108,8 @@ function buildNotice(facts: NoticeFacts, expiresAt: number): Notice {
     `Message-ID: ${messageId}`,
     ...threadFields(facts.message.messageId),
     "Auto-Submitted: auto-replied",
+    // The sender wants mail about this to arrive rather than to be protected; servers on the way shall know it too (RFC 8689 §6).
+    ...(facts.message.tlsTag === "optional" ? ["TLS-Required: No"] : []),
     "MIME-Version: 1.0",
     "Content-Type: multipart/report; report-type=delivery-status;",
     ` boundary="${boundary}"`,
@@ -127,7 +130,7 @@ function buildNotice(facts: NoticeFacts, expiresAt: number): Notice {
   parts.push(Buffer.from(`\r\n--${boundary}--\r\n`));
   const body = Buffer.concat(parts);
   const message: NewMessage = {
-    ...noticeEnvelope(id, to, now, expiresAt),
+    ...noticeEnvelope(facts.message, id, to, now, expiresAt),
     needs: { eightBit, utf8Headers: utf8 },
     messageId,
     size: body.length,
@@ -137,8 +140,14 @@ function buildNotice(facts: NoticeFacts, expiresAt: number): Notice {
 
 type NoticeEnvelope = Omit<NewMessage, "needs" | "messageId" | "size">;
 
-/** `MAIL FROM:<>` and no notice about the notice (RFC 3461 §6.1). */
-function noticeEnvelope(id: QueueId, to: EmailAddress, now: number, expiresAt: number): NoticeEnvelope {
+/** `MAIL FROM:<>`, no notice about the notice (RFC 3461 §6.1), and protected in the same manner as the original (RFC 8689 §5, §6). */
+function noticeEnvelope(
+  { tlsTag }: Pick<NewMessage, "tlsTag">,
+  id: QueueId,
+  to: EmailAddress,
+  now: number,
+  expiresAt: number,
+): NoticeEnvelope {
   return {
     id,
     sender: "",
@@ -146,6 +155,7 @@ function noticeEnvelope(id: QueueId, to: EmailAddress, now: number, expiresAt: n
     origin: { submitter: "local", listener: "postern" },
     receivedAt: now,
     expiresAt,
+    ...(tlsTag !== undefined && { tlsTag }),
   };
 }
 
@@ -164,7 +174,7 @@ async function reducedNotices(
   const body = await reduceNotice(entry.body);
   if (body === undefined) return [];
   const reduced: NewMessage = {
-    ...noticeEnvelope(newQueueId(), first.recipient.address, now, now + rules.delivery.retry.giveUpAfterNullSender),
+    ...noticeEnvelope(message, newQueueId(), first.recipient.address, now, now + rules.delivery.retry.giveUpAfterNullSender),
     needs: { eightBit: false, utf8Headers: message.needs.utf8Headers },
     ...(message.messageId !== undefined && { messageId: message.messageId }),
     size: body.length,

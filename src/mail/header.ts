@@ -19,6 +19,8 @@ export interface HeaderScan {
   readonly hasDate: boolean;
   readonly from: readonly FieldRange[];
   readonly messageId?: FieldRange;
+  /** TLS-Required (RFC 8689 §3); what they say is for `saysTlsRequiredNo`. */
+  readonly tlsRequired: readonly FieldRange[];
   /** Bcc, Resent-Bcc and Return-Path, in order (RFC 5322 §3.6.3, RFC 5321 §4.4). */
   readonly unwanted: readonly FieldRange[];
 }
@@ -27,7 +29,7 @@ const COLON = 0x3a;
 const LF = 0x0a;
 
 /** Lengths of the names below: a name of another length is not even looked at. */
-const INTERESTING = new Set([3, 4, 8, 10, 11]);
+const INTERESTING = new Set([3, 4, 8, 10, 11, 12]);
 
 /** Reads a block of header lines, each ended by CRLF, without the empty line behind them. */
 export function scanHeader(block: Buffer): HeaderScan {
@@ -37,6 +39,7 @@ export function scanHeader(block: Buffer): HeaderScan {
   let hasDate = false;
   let messageId: FieldRange | undefined;
   const from: FieldRange[] = [];
+  const tlsRequired: FieldRange[] = [];
   const unwanted: FieldRange[] = [];
   let at = 0;
   while (at < block.length) {
@@ -58,6 +61,9 @@ export function scanHeader(block: Buffer): HeaderScan {
         case "from":
           from.push({ start: at, end });
           break;
+        case "tls-required":
+          tlsRequired.push({ start: at, end });
+          break;
         case "bcc":
         case "resent-bcc":
         case "return-path":
@@ -67,7 +73,7 @@ export function scanHeader(block: Buffer): HeaderScan {
     }
     at = end;
   }
-  return { fields, startsWithField, receivedFields, hasDate, from, unwanted, ...(messageId !== undefined && { messageId }) };
+  return { fields, startsWithField, receivedFields, hasDate, from, tlsRequired, unwanted, ...(messageId !== undefined && { messageId }) };
 }
 
 /** Behind the line end of the last line that belongs to the field: lines after it begin with a blank (RFC 5322 §2.2.3). */
@@ -113,6 +119,14 @@ export function fieldText(block: Buffer, { start, end }: FieldRange): string {
 export function readMessageId(block: Buffer, range: FieldRange): string | undefined {
   const text = cleanText(fieldText(block, range), 250);
   return text === "" ? undefined : text;
+}
+
+/**
+ * True only for what the grammar allows (RFC 8689 §3): nothing but `No`, in any case, behind blanks and folds. Anything else
+ * asks for nothing, since the field takes protection away.
+ */
+export function saysTlsRequiredNo(block: Buffer, { start, end }: FieldRange): boolean {
+  return /^tls-required:[ \t]*(?:\r\n[ \t]+)*no(?:\r\n)?$/i.test(block.toString("latin1", start, end));
 }
 
 /**

@@ -10,7 +10,7 @@ export interface CommandLine {
   readonly text: string;
 }
 
-/** RFC 5321 §4.5.3.1.4 and what SIZE, BODY, SMTPUTF8, DSN and AUTH add to it, with room to spare. */
+/** RFC 5321 §4.5.3.1.4 and what SIZE, BODY, SMTPUTF8, DSN, AUTH and REQUIRETLS add to it, with room to spare. */
 const LONGEST_COMMAND = 2048;
 
 export const TOO_LONG = "500 5.5.2 the command line is too long";

@@ -5,6 +5,8 @@ export interface Offers {
   readonly messageSize: number;
   readonly startTls: boolean;
   readonly login: boolean;
+  /** Inside TLS only: nowhere else may it be used (RFC 8689 §2). */
+  readonly requireTls: boolean;
 }
 
 /**
@@ -21,6 +23,7 @@ export function helloReply(verb: "EHLO" | "HELO", mailname: string, offers: Offe
   if (verb === "HELO") return `250 ${mailname}`;
   const keywords = [`SIZE ${offers.messageSize}`, "8BITMIME", "PIPELINING", "DSN", "SMTPUTF8"];
   if (offers.startTls) keywords.push("STARTTLS");
+  if (offers.requireTls) keywords.push("REQUIRETLS");
   if (offers.login) keywords.push("AUTH PLAIN LOGIN");
   return `${[mailname, ...keywords].map((line) => `250-${line}\r\n`).join("")}250 ENHANCEDSTATUSCODES`;
 }

@@ -1,7 +1,7 @@
 /**
  * MAIL and RCPT (RFC 5321 §4.1.1.2, §4.1.1.3, §4.1.2): what stands behind the verb in, a path and its parameters out, or
  * the reply that refuses it. Parameters: SIZE (RFC 1870), BODY (RFC 1652), SMTPUTF8 (RFC 6531 §3.4), RET, ENVID,
- * NOTIFY, ORCPT (RFC 3461 §4), AUTH (RFC 4954 §5). Who may say it is accept.ts.
+ * NOTIFY, ORCPT (RFC 3461 §4), AUTH (RFC 4954 §5), REQUIRETLS (RFC 8689 §2). Who may say it is accept.ts.
  */
 import { type EmailAddress, parseAddress, type ReversePath } from "../mail/address.ts";
 import type { NotifyWishes } from "../mail/envelope.ts";
@@ -17,6 +17,8 @@ export interface MailCommand {
   readonly sender: ReversePath;
   readonly size?: number;
   readonly smtpUtf8: boolean;
+  /** Whether the session may say so is transaction.ts's to judge. */
+  readonly requireTls: boolean;
   readonly returnContent?: "full" | "headers";
   readonly envelopeId?: string;
 }
@@ -60,6 +62,7 @@ export function parseMail(text: string, options: PathOptions): MailCommand | Ref
     ok: true,
     sender,
     smtpUtf8,
+    requireTls: values.has("REQUIRETLS"),
     ...(size !== undefined && { size: Number(size) }),
     ...(ret !== undefined && { returnContent: ret.toUpperCase() === "FULL" ? "full" : "headers" }),
     ...(envelopeId !== undefined && { envelopeId }),
@@ -145,6 +148,7 @@ const MAIL_PARAMETERS: ReadonlyMap<string, Check> = new Map<string, Check>([
   ["SIZE", (value) => value !== undefined && /^\d{1,20}$/.test(value)],
   ["BODY", (value) => value !== undefined && /^(?:7BIT|8BITMIME)$/i.test(value)],
   ["SMTPUTF8", (value) => value === undefined],
+  ["REQUIRETLS", (value) => value === undefined],
   ["RET", (value) => value !== undefined && /^(?:FULL|HDRS)$/i.test(value)],
   ["ENVID", (value) => value !== undefined && value !== "" && value.length <= 100 && isPrintableXtext(value)],
   // RFC 4954 §5: read, and then treated as <>, since it is not ours to vouch for.

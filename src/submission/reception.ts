@@ -3,7 +3,7 @@
  * is there a 250 (RFC 5321 §6.1). Also watches how fast the octets come. The dialogue around it is session.ts.
  */
 import { parseAddress, type ReversePath } from "../mail/address.ts";
-import { fieldText, type HeaderScan, readMailboxes, readMessageId } from "../mail/header.ts";
+import { fieldText, type HeaderScan, readMailboxes, readMessageId, saysTlsRequiredNo } from "../mail/header.ts";
 import { formatDate, formatMessageId, formatReceived, type TransmissionType } from "../mail/received.ts";
 import type { NewMessage, NewRecipient, Origin, QueueId } from "../queue/entry.ts";
 import type { Desk } from "./desk.ts";
@@ -22,6 +22,8 @@ export interface Submittal {
   readonly protocol: TransmissionType;
   /** Of a trusted network or logged in: bare line ends are mended if the settings say so. */
   readonly trusted: boolean;
+  /** MAIL said REQUIRETLS. */
+  readonly requireTls: boolean;
   /** May the submitter put this address into From? The reply that refuses, if not. */
   readonly judgeSender: (address: ReversePath) => string | undefined;
 }
@@ -42,6 +44,7 @@ export class Reception implements DataSink {
   readonly #spool: Spool;
   readonly #settled: (outcome: Outcome, done: () => void) => void;
   #messageId: string | undefined;
+  #tlsTag: NewMessage["tlsTag"];
   #windowStart: number;
   #windowOctets = 0;
   /** The store holds the client back, so its slowness is ours. */
@@ -127,6 +130,9 @@ export class Reception implements DataSink {
     }
     const submittal = this.#submittal;
     const { mailname } = this.#desk;
+    const tag = submittal.requireTls ? "required" : tagOf(block, scan);
+    if (typeof tag === "object") return tag;
+    this.#tlsTag = tag;
     const only = submittal.recipients.length === 1 ? submittal.recipients[0]?.address : undefined;
     let prelude = formatReceived({
       ehloName: settings.hideClient ? "localhost" : submittal.ehloName,
@@ -183,6 +189,7 @@ export class Reception implements DataSink {
       size: body.size,
       ...(submittal.returnContent !== undefined && { returnContent: submittal.returnContent }),
       ...(submittal.envelopeId !== undefined && { envelopeId: submittal.envelopeId }),
+      ...(this.#tlsTag !== undefined && { tlsTag: this.#tlsTag }),
       ...(this.#messageId !== undefined && { messageId: this.#messageId }),
     };
     const options = { leaseNow: desk.leaseNow, leaseUntil: desk.leaseUntil() };
@@ -224,4 +231,14 @@ export class Reception implements DataSink {
       ...(origin.tls !== undefined && { tls: origin.tls }),
     });
   }
+}
+
+/**
+ * What the header asks of TLS where MAIL said nothing (RFC 8689 §4.1). The field must not stand there twice (§3), and readers
+ * on the way might differ about which counts, so the message is not taken.
+ */
+function tagOf(block: Buffer, { tlsRequired }: HeaderScan): "optional" | undefined | { refusal: string } {
+  const [field, second] = tlsRequired;
+  if (second !== undefined) return { refusal: "554 5.6.0 the message has more than one TLS-Required field. [relay/tls-required]" };
+  return field !== undefined && saysTlsRequiredNo(block, field) ? "optional" : undefined;
 }

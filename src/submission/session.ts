@@ -191,7 +191,8 @@ export class Session {
     client.saidHello(name, verb === "EHLO");
     this.#transaction = undefined;
     const { messageSize } = this.#desk.rules.settings.limits;
-    const offers = { messageSize, startTls: client.canStartTls, login: client.canLogIn && !client.isLoggedIn };
+    const login = client.canLogIn && !client.isLoggedIn;
+    const offers = { messageSize, startTls: client.canStartTls, login, requireTls: client.hasTls };
     this.#reply(helloReply(verb, this.#desk.mailname, offers));
   }
 
@@ -253,7 +254,8 @@ export class Session {
   #mail(argument: string): void {
     if (this.#client.ehloName === undefined) return this.#countBad("503 5.5.1 say EHLO first");
     if (this.#transaction !== undefined) return this.#countBad("503 5.5.1 a transaction is open already; RSET ends it");
-    const opened = openTransaction(argument, { desk: this.#desk, peer: this.#peer, client: this.#client.facts() });
+    const submitting = { desk: this.#desk, peer: this.#peer, client: this.#client.facts() };
+    const opened = openTransaction(argument, submitting, this.#client.hasTls);
     if ("reply" in opened) return this.#refuse("MAIL", argument, opened);
     this.#transaction = opened;
     this.#reply("250 2.1.0 Ok");

@@ -31,12 +31,13 @@ export interface Submitting {
 
 const refuse = (reply: string): CommandRefusal => ({ reply, malformed: false });
 
-export function openTransaction(argument: string, { desk, peer, client }: Submitting): Transaction | CommandRefusal {
+export function openTransaction(argument: string, { desk, peer, client }: Submitting, inTls: boolean): Transaction | CommandRefusal {
   const { rules, store, minimumFree } = desk;
   const barred = judgeClient(client, { name: peer.listener.name, loginRequired: peer.listener.login === "required" });
   if (barred !== undefined) return refuse(barred);
   const mail = parseMail(argument, { blankAfterColon: client.trusted || client.loggedIn, smtpUtf8: false });
   if (!mail.ok) return { reply: mail.reply, malformed: true };
+  if (mail.requireTls && !inTls) return refuse("530 5.7.0 REQUIRETLS is for TLS only: say STARTTLS first. [relay/requiretls]");
   const { messageSize } = rules.settings.limits;
   if (mail.size !== undefined && mail.size > messageSize)
     return refuse(`552 5.3.4 message size exceeds the limit of ${messageSize} octets. [relay/size]`);
@@ -87,6 +88,7 @@ export function submittalOf({ mail, recipients }: Transaction, client: Client, r
     clientAddress: facts.address,
     protocol: client.protocol(mail.smtpUtf8),
     trusted: facts.trusted || facts.loggedIn,
+    requireTls: mail.requireTls,
     judgeSender: (address) => judgeSender(facts, address, rules.accept),
     ...(mail.returnContent !== undefined && { returnContent: mail.returnContent }),
     ...(mail.envelopeId !== undefined && { envelopeId: mail.envelopeId }),

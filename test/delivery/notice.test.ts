@@ -398,6 +398,9 @@ describe("status by cause", () => {
     ["needs-smtputf8", "5.6.7"],
     ["protocol-error", "4.5.0"],
     ["not-configured", "4.3.5"],
+    ["requiretls-not-offered", "5.7.30"],
+    ["requiretls-unmet", "5.7.10"],
+    ["resolver-blind", "4.7.0"],
   ];
   for (const [type, final] of cases)
     test(`${type}: ${final}, Action failed`, async () => {
@@ -554,6 +557,74 @@ describe("what is returned", () => {
     const first = await notice({ body: eightBit, message: full });
     const outcome = { kind: "failed", problem: problem("needs-8bitmime", "receiver", "no 8BITMIME") } as const;
     expect(await notices({ sender: "", body: first.body, recipients: [{ outcome }] })).toEqual([]);
+  });
+});
+
+describe("a notice about a message that requires TLS (RFC 8689 §5)", () => {
+  const required = { returnContent: "full", tlsTag: "required" } as const;
+  const text = Buffer.from("Subject: hello\r\n\r\nthe secret\r\n");
+  test("is itself tagged so", async () => expect((await notice({ message: required })).message.tlsTag).toBe("required"));
+  test.each<[string, Partial<LeasedEntry["message"]>, string]>([
+    ["RET=FULL", required, "text/rfc822-headers"],
+    ["RET=HDRS", { ...required, returnContent: "headers" }, "text/rfc822-headers"],
+    ["no RET", { tlsTag: "required" }, "text/rfc822-headers"],
+    ["RET=FULL without REQUIRETLS", { returnContent: "full" }, "message/rfc822"],
+    ["RET=FULL and TLS-Required: No", { returnContent: "full", tlsTag: "optional" }, "message/rfc822"],
+  ])("%s", async (_what, message, type) => {
+    const made = await notice({ message, body: text });
+    const { entity, returned } = read(made);
+    expect(returned?.type).toBe(type);
+    expect(made.body.includes("the secret")).toBe(type === "message/rfc822");
+    expect(entity.fields.get("tls-required")).toBe(message.tlsTag === "optional" ? "No" : undefined);
+  });
+  test("with 8-bit text too, and whatever the failure was", async () => {
+    const outcome = { kind: "expired", problem: problem("connect-failed", "receiver", "refused") } as const;
+    const made = await notice({ message: required, body: Buffer.from("Subject: x\r\n\r\nsécret\r\n"), recipients: [{ outcome }] });
+    expect(read(made).returned?.type).toBe("text/rfc822-headers");
+    expect(made.message).toMatchObject({ tlsTag: "required", needs: { eightBit: false } });
+  });
+  test.each([
+    ["requiretls-not-offered", "5.7.30", "mx1.dest.test does not offer REQUIRETLS inside TLS"],
+    ["requiretls-unmet", "5.7.10", "the MX records of dest.test are not signed"],
+  ] as const)("%s: status %s, and it was this relay that refused", async (type, status, detail) => {
+    const refused = {
+      kind: "failed",
+      problem: { ...problem(type, "sender", detail, { host: "mx1.dest.test" }), reply: { code: 250, lines: ["hello"] } },
+    } as const;
+    const { groups, text: words } = read(await notice({ message: required, recipients: [{ outcome: refused }] }));
+    expect(groups[1]?.get("Status")).toBe(status);
+    expect(groups[1]?.get("Diagnostic-Code")).toBe(`X-Postern; ${type}: ${detail}`);
+    expect(groups[1]?.has("Remote-MTA")).toBe(false);
+    expect(words.replace(/\s+/g, " ")).toContain("REQUIRETLS");
+    expect(words).toContain("This relay. dest.test has not seen your message.");
+    expect(words).toContain("You, who sent the message.");
+  });
+});
+
+describe("a notice about a message with TLS-Required: No (RFC 8689 §6)", () => {
+  const optional = { tlsTag: "optional" } as const;
+  test("carries tag and field", async () => {
+    const made = await notice({ message: optional });
+    expect(made.message.tlsTag).toBe("optional");
+    expect(read(made).entity.fields.get("tls-required")).toBe("No");
+  });
+  test("as it does when it goes again with the header only", async () => {
+    const first = await notice({ message: { ...optional, returnContent: "full" }, body: Buffer.from("Subject: x\r\n\r\nsé\r\n") });
+    const { origin, needs, tlsTag } = first.message;
+    const [again] = await notices({
+      sender: "",
+      body: first.body,
+      message: { origin, needs, ...(tlsTag !== undefined && { tlsTag }) },
+      recipients: [{ outcome: { kind: "failed", problem: problem("needs-8bitmime", "receiver", "no 8BITMIME") } }],
+    });
+    expect(again?.message.tlsTag).toBe("optional");
+    expect(read(again as Notice).entity.fields.get("tls-required")).toBe("No");
+  });
+  test("a field in a message without the tag changes nothing", async () => {
+    const made = await notice({ body: Buffer.from("TLS-Required: No\r\nSubject: x\r\n\r\ntext\r\n") });
+    expect(made.message).not.toHaveProperty("tlsTag");
+    expect(read(made).entity.fields.has("tls-required")).toBe(false);
+    expect(read(made).returned?.body).toContain("TLS-Required: No");
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { fieldText, readMailboxes, readMessageId, scanHeader } from "../../src/mail/header.ts";
+import { fieldText, readMailboxes, readMessageId, saysTlsRequiredNo, scanHeader } from "../../src/mail/header.ts";
 
 const block = (...lines: string[]) => Buffer.from(lines.map((line) => `${line}\r\n`).join(""));
 
@@ -55,6 +55,45 @@ describe("a header is scanned", () => {
     const scan = scanHeader(header);
     expect(scan.messageId && readMessageId(header, scan.messageId)).toBe("<a?[31m@b.test>");
   });
+});
+
+describe("TLS-Required (RFC 8689 §3)", () => {
+  const cases: [lines: string[], fields: number, says: boolean][] = [
+    [["TLS-Required: No"], 1, true],
+    [["tls-required: NO"], 1, true],
+    [["TLS-REQUIRED:no"], 1, true],
+    [["TLS-Required:\tnO"], 1, true],
+    [["TLS-Required:   No"], 1, true],
+    [["TLS-Required:", " No"], 1, true],
+    [["TLS-Required: ", "\t ", " No"], 1, true],
+    [["TLS-Required: Yes"], 1, false],
+    [["TLS-Required: No (x)"], 1, false],
+    [["TLS-Required: (x) No"], 1, false],
+    [["TLS-Required: No, please"], 1, false],
+    [['TLS-Required: "No"'], 1, false],
+    [["TLS-Required: None"], 1, false],
+    [["TLS-Required: N o"], 1, false],
+    [["TLS-Required: N", " o"], 1, false],
+    [["TLS-Required: No", " No"], 1, false],
+    // The grammar has nothing behind the word, and nothing before the colon.
+    [["TLS-Required: No "], 1, false],
+    [["TLS-Required : No"], 1, false],
+    [["TLS-Required:"], 1, false],
+    [["TLS-Required: =?us-ascii?Q?No?="], 1, false],
+    [["X-TLS-Required: No"], 0, false],
+    [["TLS-Requiredx: No"], 0, false],
+    [["TLS_Required: No"], 0, false],
+    [["TLS-Required No"], 0, false],
+    [["Subject: x", " TLS-Required: No"], 0, false],
+    [["TLS-Required: No", "Subject: x", "tls-required : Yes"], 2, true],
+  ];
+  for (const [lines, fields, says] of cases)
+    test(`${JSON.stringify(lines)}: ${fields} of them, the first ${says ? "says No" : "asks for nothing"}`, () => {
+      const header = block("From: a@b.test", ...lines, "To: c@d.test");
+      const found = scanHeader(header).tlsRequired;
+      expect(found).toHaveLength(fields);
+      expect(found[0] !== undefined && saysTlsRequiredNo(header, found[0])).toBe(says);
+    });
 });
 
 describe("mailboxes of From", () => {

@@ -72,6 +72,9 @@ describe("parameters of MAIL", () => {
     ["AUTH=<>", {}],
     ["AUTH=e+3Dmc2@x.test", {}],
     ["SMTPUTF8", { smtpUtf8: true }],
+    ["REQUIRETLS", { requireTls: true }],
+    ["requiretls", { requireTls: true }],
+    ["SIZE=1 RET=FULL", { requireTls: false }],
     ["SIZE=1  BODY=7BIT RET=FULL ENVID=a AUTH=<> SMTPUTF8", { size: 1, smtpUtf8: true }],
   ])("%s is understood", (parameters, values) => expect(mail(parameters)).toMatchObject({ ok: true, ...values }));
 
@@ -81,7 +84,10 @@ describe("parameters of MAIL", () => {
     ["FOO", /^555 5\.5\.4/],
     ["HOLDFOR=30", /^555 5\.5\.4/],
     ["MT-PRIORITY=3", /^555 5\.5\.4/],
-    ["REQUIRETLS", /^555 5\.5\.4/],
+    ["REQUIRETLS=1", /^501 5\.5\.4/],
+    ["REQUIRETLS=", /^501 5\.5\.4/],
+    ["REQUIRETLS REQUIRETLS", /^501 5\.5\.4/],
+    ["REQUIRETLSX", /^555 5\.5\.4/],
     ["BODY=BINARYMIME", /^555 5\.5\.4/],
     ["NOTIFY=NEVER", /^555 5\.5\.4/],
     ["BODY=9BIT", /^501 5\.5\.4/],
