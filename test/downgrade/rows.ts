@@ -1,6 +1,6 @@
 /**
  * Every way we know of to strip, weaken or fake the TLS of a receiving host, as a table: what the host does, what becomes
- * of a message under each floor, and the word for it. Each row has its honest twin, the same host without the one
+ * of a message under each floor, and the word for it; what published policy makes of it follows (run-row.ts). Each row has its honest twin, the same host without the one
  * fault, which must be delivered to: else a row would prove nothing.
  */
 import { getDiffieHellman } from "node:crypto";

@@ -1,26 +1,28 @@
 /**
- * Prints what becomes of a message with each kind of tampering under each floor: `node test/downgrade/table.ts`.
+ * Prints what becomes of a message with each kind of tampering under each demand: `node test/downgrade/table.ts`.
  * With `--json` the same for programs; the environment tests run it that way.
  */
 import { makeKit, ROWS } from "./rows.ts";
-import { FLOORS, runRow } from "./run-row.ts";
+import { DEMANDS, runRow } from "./run-row.ts";
 
 const kit = await makeKit();
 const results: Record<string, string>[] = [];
 for (const row of ROWS) {
   const line: Record<string, string> = { name: row.name };
-  for (const floor of FLOORS) {
-    const { verdict, type } = await runRow(row, floor, kit);
-    line[floor] = verdict;
-    line["reason"] = type ?? "none";
+  for (const demand of DEMANDS) {
+    const { verdict, type } = await runRow(row, demand, kit);
+    line[demand] = verdict;
+    // By TLSA records a certificate is wrong in one way only.
+    if (demand !== "dane") line["reason"] = type ?? "none";
   }
-  line["without the fault"] = (await runRow(row, "authenticated", kit, "honest")).verdict;
+  const honest = await Promise.all((["authenticated", "dane"] as const).map((demand) => runRow(row, demand, kit, "honest")));
+  line["without the fault"] = honest.every(({ verdict }) => verdict === "authenticated") ? "authenticated" : "refused";
   results.push(line);
 }
 
 if (process.argv.includes("--json")) console.log(JSON.stringify(results));
 else {
-  const columns = ["name", ...FLOORS, "without the fault", "reason"];
+  const columns = ["name", ...DEMANDS, "without the fault", "reason"];
   const widths = columns.map((column) => Math.max(column.length, ...results.map((line) => (line[column] ?? "").length)));
   const print = (cells: string[]) =>
     console.log(
