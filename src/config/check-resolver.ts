@@ -1,6 +1,6 @@
 /**
  * Which resolvers are asked, which of them are believed about DNSSEC, and what the managed one is told. Settings in, findings
- * out. What the words mean is lookup/resolver-settings.ts; the files are read here only to see that they can be.
+ * out. What the words mean is lookup/resolver-settings.ts, what becomes of resolver.managed lookup/managed-config.ts.
  */
 import { isIP } from "node:net";
 import { fileFaults, rootsFaults } from "./check-files.ts";
@@ -112,35 +112,27 @@ function checkManaged({ servers, managed }: ResolverSettings, facts: CheckFacts)
     findings.push(...fileFaults(rootHints, lacks, at("rootHints"), facts));
   }
   for (const [index, forwarder] of forwarders.entries()) {
-    if (!isForwarder(forwarder))
-      findings.push(
-        error(
-          `not an address of a resolver: ${quote(forwarder)}; expected one like 192.0.2.53, 192.0.2.53@5353 or, for DNS over TLS, 192.0.2.53@853#dns.example`,
-          at("forwarders", index),
-        ),
-      );
+    const fault = forwarderFault(forwarder);
+    if (fault !== undefined) findings.push(error(fault, at("forwarders", index)));
   }
+  const overTls = forwarders.filter(isTlsServer).length;
+  if (overTls > 0 && overTls < forwarders.length)
+    findings.push(error("either all of them are tls:// or none: unbound asks them as one group", at("forwarders")));
   for (const [index, { zone, servers: own }] of stubZones.entries()) {
-    const fault = domainFault(zone);
+    const fault = zoneFault(zone);
     if (fault !== undefined) findings.push(error(fault, at("stubZones", index, "zone")));
     for (const [place, server] of own.entries()) {
-      if (!isNameServer(server))
-        findings.push(
-          error(
-            `not an address of a name server: ${quote(server)}; expected one like 192.0.2.53 or 192.0.2.53@5353`,
-            at("stubZones", index, "servers", place),
-          ),
-        );
+      const serverIs = nameServerFault(server);
+      if (serverIs !== undefined) findings.push(error(serverIs, at("stubZones", index, "servers", place)));
     }
   }
-  for (const [name, zones] of [
-    ["insecureZones", insecureZones],
-    ["localNames", localNames],
-  ] as const) {
-    for (const [index, zone] of zones.entries()) {
-      const fault = zone === "." ? "the root is every name there is; name the private zones" : domainFault(zone);
-      if (fault !== undefined) findings.push(error(fault, at(name, index)));
-    }
+  for (const [index, zone] of insecureZones.entries()) {
+    const fault = zone === "." ? "nothing would be validated below the root; name the private zones" : zoneFault(zone);
+    if (fault !== undefined) findings.push(error(fault, at("insecureZones", index)));
+  }
+  for (const [index, name] of localNames.entries()) {
+    const fault = zoneFault(name);
+    if (fault !== undefined) findings.push(error(fault, at("localNames", index)));
   }
   const isSet =
     trustAnchorFile !== undefined ||
@@ -151,16 +143,35 @@ function checkManaged({ servers, managed }: ResolverSettings, facts: CheckFacts)
   return findings;
 }
 
-/** An address, unbound's way with a port behind an @. */
-function isNameServer(text: string): boolean {
-  const [, address = "", port] = /^([^@#]+)(?:@(\d{1,5}))?$/.exec(text.trim()) ?? [];
-  return isIP(address) !== 0 && (port === undefined || (Number(port) > 0 && Number(port) <= 65_535));
+/** A zone's name may have underscores, as that of a host may not; the root is `.`. */
+function zoneFault(text: string): string | undefined {
+  if (text === ".") return undefined;
+  return domainFault(text.replaceAll("_", "-").replace(/(^|\.)-/g, "$1x")) === undefined
+    ? undefined
+    : `not the name of a zone: ${quote(text)}`;
 }
 
-/** The same, and for DNS over TLS the name in the certificate behind a #. */
-function isForwarder(text: string): boolean {
-  const [, server = "", name] = /^([^#]+)(?:#(.+))?$/.exec(text.trim()) ?? [];
-  return isNameServer(server) && (name === undefined || domainFault(name) === undefined);
+/** An address, with its port behind a colon or, as unbound writes it, an @. */
+function nameServerFault(text: string): string | undefined {
+  const parsed = parseServerAddress(/^[^@\s]+@\d{1,5}$/.test(text) ? withColon(text) : text);
+  if (parsed.ok && parsed.value.tlsName === undefined) return undefined;
+  return `not the address of a name server: ${quote(text)}; expected 192.0.2.53 or 192.0.2.53@5353`;
+}
+
+function withColon(text: string): string {
+  const [address = "", port = ""] = text.split("@");
+  return `${isIP(address) === 6 ? `[${address}]` : address}:${port}`;
+}
+
+function forwarderFault(text: string): string | undefined {
+  if (!isTlsServer(text)) return nameServerFault(text);
+  const parsed = parseServerAddress(text);
+  if (!parsed.ok) return parsed.error;
+  const { address, tlsName = "" } = parsed.value;
+  // unbound finds no forwarder by name before it can resolve, and compares no certificate with an address.
+  return isIP(address) !== 0 && isIP(tlsName) === 0
+    ? undefined
+    : `${quote(text)} needs both an address and the name in its certificate, as in tls://192.0.2.53#dns.example`;
 }
 
 function checkSelfTest({ selfTest: { signed, broken } }: ResolverSettings): Finding[] {

@@ -274,7 +274,7 @@ const managedResolver = z.strictObject({
     .array(z.string())
     .default([])
     .describe(
-      "Resolvers it asks instead of the root servers, validating what they say: 192.0.2.53, 192.0.2.53@5353, 192.0.2.53@853#dns.example for DNS over TLS; default: those of the system where the root servers cannot be reached",
+      "Resolvers it asks instead of the root servers, validating what they say: 192.0.2.53, 192.0.2.53@5353, or all of them like tls://192.0.2.53#dns.example; default: those of the system where the root servers cannot be reached",
     ),
   stubZones: z
     .array(

@@ -110,7 +110,10 @@ describe("faults that only the whole shows", () => {
       "resolver:\n  servers: ['192.0.2.1:70000']\n",
       ['postern.yaml:2:13: resolver.servers[0]: not an address of a DNS server: "192.0.2.1:70000"'],
     ],
-    ["resolver:\n  servers: []\n", ["postern.yaml:2:12: resolver.servers: needs at least one server, or system"]],
+    [
+      "resolver:\n  servers: []\n",
+      ["postern.yaml:2:12: resolver.servers: needs at least one server: managed, system, an address or tls://name"],
+    ],
     [
       "submission:\n  listeners: [{ name: a, port: 1, address: 127.0.0.1 }, { name: b, port: 1, address: 127.0.0.1 }]\n",
       ["postern.yaml:2:74: submission.listeners[1].port: 127.0.0.1 port 1 is taken by submission.listeners[0]"],

@@ -168,6 +168,30 @@ describe("the short names and those of other images", () => {
       "compat: POSTFIX_smtp_tls_security_level read as TLS_FLOOR=verify",
     ],
     [{ TLS_FLOOR: "opportunistic" }, ["tls", "floor"], "opportunistic"],
+    [{ TLS_FLOOR: "opportunistic" }, ["tls", "published"], "enforce"],
+    [
+      { POSTFIX_smtp_tls_security_level: "dane" },
+      ["tls", "floor"],
+      "opportunistic",
+      "compat: POSTFIX_smtp_tls_security_level read as TLS_FLOOR=dane: DANE and MTA-STS are enforced where they are published, elsewhere clear will do",
+    ],
+    [
+      { POSTFIX_smtp_tls_security_level: "dane-only" },
+      ["tls"],
+      expect.objectContaining({ floor: "authenticated", host: "dnssec", published: "enforce" }),
+      "compat: POSTFIX_smtp_tls_security_level read as TLS_FLOOR=dane-only: mandatory DANE, so mail waits for every domain without it",
+    ],
+    [
+      { ...HOST, POSTFIX_smtp_tls_security_level: "dane" },
+      [...RELAYHOST, "tls"],
+      "authenticated",
+      "compat: POSTFIX_smtp_tls_security_level read as RELAYHOST_TLS=dane: authenticated, by its TLSA records or by a certificate of a trusted CA",
+    ],
+    [{ TLS_POLICY: "Report" }, ["tls", "published"], "report"],
+    [{ TLS_POLICY: "off" }, ["tls", "published"], "off"],
+    [{ TLS_FLOOR: "dane", TLS_POLICY: "enforce" }, ["tls", "published"], "enforce"],
+    [{ DNS_RESOLVER: "managed" }, ["resolver", "servers"], ["managed"]],
+    [{ DNS_RESOLVER: "tls://dns.test, tls://192.0.2.1#dns.test" }, ["resolver", "servers"], ["tls://dns.test", "tls://192.0.2.1#dns.test"]],
     [{ DNS_RESOLVER: "192.0.2.1,192.0.2.2" }, ["resolver", "servers"], ["192.0.2.1", "192.0.2.2"]],
     [{ DNS_RESOLVER: "system" }, ["resolver", "servers"], ["system"]],
     [{ SMTPD_TLS: "require" }, ["submission", "listeners", 0, "tls"], "require"],
@@ -312,18 +336,14 @@ describe("refused", () => {
       { POSTFIX_smtpd_recipient_restrictions: "reject" },
       "POSTFIX_smtpd_recipient_restrictions: has no equivalent here and looks as if it restricts or secures something; refusing to start without it.",
     ],
-    [{ POSTFIX_smtp_tls_policy_maps: "x" }, "POSTFIX_smtp_tls_policy_maps: has no equivalent here"],
     [{ POSTFIX_smtpd_sasl_auth_enable: "yes" }, "POSTFIX_smtpd_sasl_auth_enable: has no equivalent here"],
     [{ POSTCONF_header_checks: "x" }, "POSTCONF_header_checks: has no equivalent here"],
     [{ OPENDKIM_DOMAINS: "a.test" }, "OPENDKIM_DOMAINS: has no equivalent here"],
     [{ RSPAMD_REJECT_SCORE: "1" }, "RSPAMD_REJECT_SCORE: has no equivalent here"],
-    [{ POSTFIX_smtp_tls_security_level: "dane" }, "POSTFIX_smtp_tls_security_level: this release has no DANE yet"],
     [{ ...HOST, RELAYHOST_TLS: "fingerprint" }, "RELAYHOST_TLS: certificates cannot be pinned"],
     [{ TLS_FLOOR: "none" }, "TLS_FLOOR: none is no floor"],
     [{ TLS_FLOOR: "high" }, "TLS_FLOOR: expected one of authenticated, encrypted, opportunistic"],
     [{ SMTPD_TLS: "internal" }, "SMTPD_TLS: a certificate authority of our own is not available yet"],
-    [{ DNS_RESOLVER: "managed" }, "DNS_RESOLVER: a resolver managed by Postern is not available yet"],
-    [{ DNS_RESOLVER: "tls://192.0.2.1" }, "DNS_RESOLVER: DNS over TLS is not available yet"],
     [{ TLS_KEY: "-----BEGIN PRIVATE KEY-----" }, "TLS_KEY: expected the path of a PEM file, not its content"],
     [{ RELAYHOST: "smtp://u:p@a.test" }, "RELAYHOST: expected [host]:port; a URL is not read"],
     [{ RELAYHOST: "a.test:0" }, "RELAYHOST: the port must be from 1 to 65535"],
@@ -335,8 +355,23 @@ describe("refused", () => {
     [{ PERMIT_DOCKER: "all" }, "PERMIT_DOCKER: expected none, container"],
     [{ LOG_LEVEL: "loud" }, 'LOG_LEVEL: log.level: expected one of debug, info, warn, error, got "loud"'],
     [{ MESSAGE_SIZE_LIMIT: "25" }, "MESSAGE_SIZE_LIMIT: submission.limits.messageSize: 25 octets are less than the 64K"],
+    [{ POSTFIX_smtp_tls_policy_maps: "hash:/etc/postfix/policy" }, "POSTFIX_smtp_tls_policy_maps: has no equivalent as a table"],
+    [{ POSTFIX_smtp_tls_policy_maps: "socketmap:unix:/run/own:deny" }, "POSTFIX_smtp_tls_policy_maps: has no equivalent as a table"],
+    [{ TLS_FLOOR: "dane", TLS_POLICY: "report" }, "TLS_POLICY: tls.published: TLS_POLICY and TLS_FLOOR disagree about it; keep one"],
+    [
+      { POSTFIX_smtp_tls_security_level: "dane", TLS_POLICY: "off" },
+      "tls.published: TLS_POLICY and POSTFIX_smtp_tls_security_level disagree",
+    ],
+    [
+      { POSTFIX_smtp_tls_security_level: "dane-only", DNS_RESOLVER: "192.0.2.1" },
+      "tls.host: mail for MX hosts would wait for ever, for none of resolver.servers is believed about DNSSEC",
+    ],
+    [{ ...HOST, RELAYHOST_TLS: "dane-only" }, "RELAYHOST_TLS: DANE cannot be made a must at a relay host"],
+    [{ TLS_POLICY: "testing" }, 'TLS_POLICY: tls.published: expected one of enforce, report, off, got "testing"'],
+    [{ TLS_FLOOR_MODE: "report" }, "TLS_FLOOR_MODE: TLS_FLOOR_MODE is not available yet: the floor holds"],
+    [{ DNS_RESOLVER: "manged" }, 'DNS_RESOLVER: resolver.servers[0]: not an address of a DNS server: "manged", did you mean managed?'],
+    [{ DNS_RESOLVER: "managed 192.0.2.1" }, "DNS_RESOLVER: resolver.servers[0]: managed stands alone"],
     [{ DKIM_AUTOGENERATE: "true" }, "DKIM_AUTOGENERATE: DKIM_AUTOGENERATE is not available yet"],
-    [{ TLS_POLICY: "enforce" }, "TLS_POLICY: TLS_POLICY is not available yet"],
   ];
   for (const [environment, expected] of cases) {
     test(
@@ -360,6 +395,23 @@ describe("told, not refused", () => {
     [{ DATABASE_URL: "postgres://u:hunter22@h/db" }, "compat: DATABASE_URL is not available yet: the queue is SQLite in DATA_FOLDER"],
   ];
   for (const [environment, note] of cases) test(Object.keys(environment).join(), () => expect(notesOf({ environment })).toContain(note));
+  const builtIn: [environment: Record<string, string>, note: RegExp][] = [
+    [{ DEFER_ON_TLS_ERROR: "True" }, /^compat: DEFER_ON_TLS_ERROR is not used: .*TLS_POLICY .*docs\/policy\.md$/],
+    [{ DEFER_ON_TLS_ERROR: "False" }, /^compat: DEFER_ON_TLS_ERROR is not used: TLS trouble always defers here/],
+    [{ POSTFIX_smtp_dns_support_level: "dnssec" }, /^compat: POSTFIX_smtp_dns_support_level is not used: .*docs\/resolver\.md$/],
+    [
+      { POSTFIX_smtp_tls_policy_maps: "socketmap:inet:127.0.0.1:8461:postfix" },
+      /is not used: MTA-STS and DANE are looked up by Postern itself/,
+    ],
+    [{ POSTFIX_smtp_tls_policy_maps: "socketmap:inet:postfix-tlspol:8642:QUERYwithTLSRPT" }, /is not used: MTA-STS and DANE/],
+    [{ TLS_FLOOR_MODE: "enforce" }, /^compat: TLS_FLOOR_MODE is not available yet/],
+  ];
+  for (const [environment, note] of builtIn)
+    test(Object.entries(environment).join(), () => {
+      const notes = notesOf({ environment });
+      expect(notes).toHaveLength(1);
+      expect(notes[0]).toMatch(note);
+    });
   test("two names that agree", () => {
     expect(
       settingsOf({

@@ -23,6 +23,13 @@ describe("what a new configuration changes", () => {
       ["submission.listeners"],
     ],
     [["resolver.servers=192.0.2.1", "resolver.timeout=9s"], ["resolver.servers", "resolver.timeout"], ["resolver"]],
+    // What is asked of hosts, and how policies are fetched, is asked anew each time; a resolver is started once.
+    [["tls.published=report", "tls.host=proven"], ["tls.published", "tls.host"], []],
+    [["tls.domains.a.test.published=off"], ["tls.domains", 'tls.domains["a.test"].published'], []],
+    [["tls.honourTlsOptional=app", "tls.daneWithUnsignedMx=false"], ["tls.honourTlsOptional", "tls.daneWithUnsignedMx"], []],
+    [["tls.mtaSts.fetchTimeout=30s"], ["tls.mtaSts.fetchTimeout"], []],
+    [["resolver.managed.forwarders=192.0.2.1"], ["resolver.managed.forwarders"], ["resolver"]],
+    [["resolver.selfTest.every=2h"], ["resolver.selfTest.every"], ["resolver"]],
     [["data.minimumFree=300M"], ["data.minimumFree"], ["data.minimumFree"]],
     [["delivery.retry.giveUpAfter=1d", "mailname=a.test"], ["delivery.retry.giveUpAfter", "mailname"], []],
     [["data.folder=/data", "data.keepFinished=1d"], ["data.folder", "data.keepFinished"], ["data.folder"]],

@@ -57,6 +57,8 @@ function baseConfiguration(dataFolder: string): RelayConfiguration {
       ],
     },
     delivery: { allowedAddresses: ["127.0.0.0/8"] },
+    // No resolver is started, and the internet not asked: tests that look names up name a resolver of theirs.
+    resolver: { servers: ["system"] },
     log: { format: "json", level: "debug" },
   };
 }
