@@ -20,9 +20,12 @@ export interface Sighting {
   readonly rank: number;
 }
 
-export interface Undecided {
+export interface Undecided extends Sightings {
   readonly recipient: QueuedRecipient;
   judgement?: RecipientJudgement;
+}
+
+export interface Sightings {
   /** The most telling sightings so far: one temporary is enough to wait. */
   temporary?: Sighting;
   permanent?: Sighting;
@@ -32,7 +35,7 @@ export interface Undecided {
  * Nobody took the message for this recipient. It fails only if every host of the domain said so for good: `exhaustive` says
  * that none was left out.
  */
-export function lastWord({ temporary, permanent }: Undecided, exhaustive: boolean, fault: Error | undefined): RecipientJudgement {
+export function lastWord({ temporary, permanent }: Sightings, exhaustive: boolean, fault: Error | undefined): RecipientJudgement {
   if (fault !== undefined) {
     const detail = `this relay could not go on: ${cleanText(fault.message, 200)}`;
     return { kind: "waiting", problem: problem("connection-lost", "you", detail, { status: "4.3.0" }) };
@@ -49,7 +52,7 @@ export function lastWord({ temporary, permanent }: Undecided, exhaustive: boolea
 }
 
 /** Takes down what a host said of a recipient that it left undecided. */
-export function note(undecided: Undecided, found: DeliveryProblem, at: HostReport, rank: number, permanent: boolean): void {
+export function note(undecided: Sightings, found: DeliveryProblem, at: HostReport, rank: number, permanent: boolean): void {
   const which = permanent && mayBeFinal(found) ? "permanent" : "temporary";
   const before = undecided[which];
   if (before === undefined || rank > before.rank) undecided[which] = { problem: found, at, rank };

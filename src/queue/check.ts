@@ -9,6 +9,7 @@ import type { HostEvidence, NextHopEvidence } from "../policy/evidence.ts";
 import type { DnssecState, StsFinding } from "../policy/facts.ts";
 import type { FloorSettings } from "../policy/local-policy.ts";
 import type { TlsOutcome } from "../policy/outcome.ts";
+import type { FetchedPolicy, StsDiscovery, StsFetchResult } from "../policy/sts-freshness.ts";
 import type { DeliveryProblem, HostReport } from "./settlement.ts";
 import type { KeptStsPolicy } from "./store.ts";
 
@@ -27,8 +28,6 @@ export interface CheckStart {
   readonly tag?: "required" | "optional";
   /** `configured`: the setting that names the host, `relayhost` or `delivery.routes[2]`. */
   readonly route: { readonly kind: "mx" | "literal" } | { readonly kind: "configured"; readonly setting: string; readonly host: string };
-  /** The operator's part: `authenticated (tls.floor of this relay)`. */
-  readonly demanded: string;
   readonly published: { readonly mode: FloorSettings["published"]; readonly setting: string };
 }
 
@@ -56,17 +55,17 @@ export interface CheckSts {
 /** What DNS says of one host, and what follows for it. */
 export interface CheckHost {
   readonly stage: "host";
-  /** Its place in the order, from 0. */
+  /** Its place in the order, from 0; -1 if it was ruled out before. */
   readonly index: number;
   readonly host: string;
-  readonly preference: number;
+  readonly preference?: number;
   /** Those that are tried, in order. */
   readonly addresses: readonly string[];
   /** Absent where the host was out before anything was asked of it. */
   readonly policy?: HostEvidence;
   readonly verdict: PolicyVerdict["kind"];
-  /** What is demanded of the channel, if the host may be tried. */
-  readonly atLeast?: "clear" | "encrypted" | "authenticated";
+  /** What is demanded of the channel, if the host may be tried: `authenticated (MTA-STS enforce of example.org)`. */
+  readonly demanded?: string;
   /** Why it may not be tried. */
   readonly problem?: DeliveryProblem;
 }
@@ -76,8 +75,8 @@ export interface CheckConnection {
   readonly stage: "connection";
   readonly index: number;
   readonly host: string;
-  readonly address: string;
-  readonly port: number;
+  readonly address?: string;
+  readonly port?: number;
   /** `done`: MAIL could have been said. */
   readonly step: HostReport["step"];
   readonly tls?: TlsOutcome;
@@ -124,6 +123,19 @@ export type CheckDestination = (
   stop: AbortSignal,
 ) => Promise<void>;
 
+/** What a fetch that the admin ordered came to. */
+export interface PolicyRefresh {
+  readonly policyDomain: Domain;
+  /** What the TXT record says now. */
+  readonly record: StsDiscovery;
+  /** Absent: nothing was fetched, since no record announces a policy and none is kept (RFC 8461 §3.1). */
+  readonly fetch?: StsFetchResult;
+  /** What was kept before. */
+  readonly before?: FetchedPolicy;
+  /** What applies to mail from now on. */
+  readonly finding: StsFinding;
+}
+
 /** What the admin may see and do about published policy. */
 export interface PolicyDesk {
   /** The operator's part: floors on both scales, and how far published policy counts. */
@@ -135,7 +147,7 @@ export interface PolicyDesk {
   /** As it is kept; asks nobody. */
   show(policyDomain: Domain): Promise<KeptStsPolicy | undefined>;
   /** Looks the record up and fetches the policy now, whatever is kept. What is kept only ever grows better by it (RFC 8461 §3.3). */
-  refresh(policyDomain: Domain): Promise<StsFinding>;
+  refresh(policyDomain: Domain): Promise<PolicyRefresh>;
   /** When mail for this next hop last met secure TLSA records. */
   daneSeen(nextHop: NextHop): Promise<number | undefined>;
 }
