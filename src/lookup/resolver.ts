@@ -7,6 +7,7 @@
  * While one is believed only believed ones are asked: an answer that comes without proof, because another did not
  * answer, would be what an attacker wants.
  */
+import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import type { CancelTimer, Clock } from "../clock.ts";
 import { describeServer, type ServerAddress, serverKey } from "../config/server-address.ts";
@@ -33,8 +34,8 @@ export interface ResolverIo {
   /** Who certifies `tls://` resolvers: `bundled`, or PEM. */
   readonly roots: string;
   readonly ipv6: () => boolean;
-  /** From 0 up to 1. Ids of queries need chance that nobody can predict. */
-  readonly random: () => number;
+  /** 16 bits that nobody can predict (RFC 5452 §9.2), which Math.random does not give; default: the system's. */
+  readonly randomId?: () => number;
   /** Default: /etc/resolv.conf. */
   readonly resolvConf?: string;
   /** How `tls://name` becomes an address; default: the system's resolver. */
@@ -99,7 +100,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
   const validating = new Set(must("resolver.validating", parseValidating(settings.validating)).map(serverKey));
   const plan = must("", parseManagedSettings(settings.managed));
   const patience = settings.timeout * settings.attempts;
-  const randomId = (): number => Math.floor(io.random() * 0x10000) & 0xffff;
+  const randomId = io.randomId ?? (() => randomInt(0x10000));
   const dot = createDotClient({
     clock,
     timeout: settings.timeout,
@@ -107,7 +108,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
     ...(io.lookup === undefined ? {} : { lookup: io.lookup }),
   });
   const testIo: ExchangeIo = { clock, timeout: settings.timeout, randomId, open: new Set(), dot };
-  const systemServers = watchSystemServers(clock, io.resolvConf);
+  const systemServers = io.managed?.systemServers ?? watchSystemServers(clock, io.resolvConf);
   const judged = new Map<string, Judged>();
   const folder = join(io.dataFolder, "resolver");
   let managed: ManagedResolver | undefined;

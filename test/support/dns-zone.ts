@@ -33,6 +33,8 @@ export interface ZoneEntry {
   readonly TLSA?: readonly TlsaData[];
   readonly PTR?: readonly string[];
   readonly NS?: readonly string[];
+  /** Has a SOA record. */
+  readonly SOA?: true;
   /** Seconds; 300 if absent. */
   readonly ttl?: number;
   /** Sets the AD bit: the resolver says that this name's answers, and denials, are validated. */
@@ -106,6 +108,8 @@ export function recordsOf(name: string, entry: ZoneEntry, type: RecordType): Ans
       return entry.CNAME === undefined ? [] : [{ type, name, ttl, data: entry.CNAME }];
     case "TXT":
       return (entry.TXT ?? []).map((text) => ({ type, name, ttl, data: typeof text === "string" ? [text] : [...text] }));
+    case "SOA":
+      return entry.SOA === true ? [{ ...soa(name, { ttl, minimum: 60 }), name }] : [];
     case "TLSA":
       return (entry.TLSA ?? []).map((data) => ({ type, name, ttl, data }));
     default:
