@@ -251,6 +251,7 @@ describe("a proof serves those whose demands it covers", () => {
     ["both", keyAndName, { ...byX, ...sts }, "both", { ...byX, ...sts }, true],
     ["both", keyAndName, { ...byX, ...sts }, "MTA-STS", sts, true],
     ["both", keyAndName, { ...byX, ...sts }, "DANE", byX, true],
+    ["both", keyAndName, { ...byX, ...sts }, "both, another name", { ...byX, ...sts, names: ["mx.b.test"] }, false],
     ["both", keyAndName, { ...byX, ...sts }, "both, set Y", { dane: { records: Y }, ...sts }, false],
 
     [

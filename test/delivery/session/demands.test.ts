@@ -192,6 +192,20 @@ describe("both verdicts", () => {
     expect(result.problem.detail).toMatch(refusedBy);
   });
 
+  const foremost: [name: string, wishes: RequirementWishes, because: string][] = [
+    ["DANE is demanded", dane(good), "validation-failure"],
+    ["both are demanded", { ...dane(good), sts: true }, "validation-failure"],
+    ["MTA-STS is demanded and DANE watched", { ...dane(good, { demanded: false }), sts: true }, "certificate-host-mismatch"],
+    ["DANE is watched", dane(good, { demanded: false }), "certificate-host-mismatch"],
+  ];
+  test.each(foremost)("of two that failed the one that matters is told: %s", async (_name, wishes, because) => {
+    const mx = await host({ certificate: otherName });
+    const result = await open(mx.port, ca.pem, wishes);
+    const outcome = result.kind === "open" ? result.session.tls : result.tls;
+    expect(outcome).toMatchObject({ kind: "encrypted", because: { type: because } });
+    if (result.kind === "open") result.session.destroy();
+  });
+
   test("what only watches stops nothing and is kept", async () => {
     const mx = await host({ certificate: selfSigned });
     const session = await opened(mx.port, ca.pem, dane(good, { demanded: false }));
