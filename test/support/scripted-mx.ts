@@ -30,6 +30,8 @@ export interface MxBehaviour {
   readonly answer?: Answer;
   /** Refuses clients without a certificate of their own, as TLS 1.3 does it: after the client thinks all is well. */
   readonly demandsClientCertificate?: boolean;
+  /** Asks for one, and does not insist. */
+  readonly asksForClientCertificate?: boolean;
   /** Takes the socket over after the 220 to STARTTLS, instead of a handshake. */
   readonly afterStartTls?: (socket: Socket, connection: MxConnection) => void;
   /** Octets said in the same write as the 220 to STARTTLS. */
@@ -196,11 +198,11 @@ export class MxConnection {
     const below = this.socket;
     below.off("data", this.#onData);
     if (this.#behaviour.afterStartTls !== undefined) return this.#behaviour.afterStartTls(below, this);
-    const { certificate, tls } = this.#behaviour;
+    const { certificate, tls, demandsClientCertificate = false, asksForClientCertificate = false } = this.#behaviour;
     const secured = new TLSSocket(below, {
       isServer: true,
-      requestCert: this.#behaviour.demandsClientCertificate === true,
-      rejectUnauthorized: this.#behaviour.demandsClientCertificate === true,
+      requestCert: demandsClientCertificate || asksForClientCertificate,
+      rejectUnauthorized: demandsClientCertificate,
       secureContext: createSecureContext({
         ...(certificate === undefined ? {} : { cert: certificate.certificate, key: certificate.key }),
         ...tls,

@@ -35,6 +35,8 @@ async function clientHello(wishes: TargetWishes = {}): Promise<Hello> {
 
 /** RFC 8446 §4.1.2, without its record and handshake headers. */
 function parseHello(record: Buffer): Hello {
+  // A handshake record with a ClientHello is the first thing that follows the 220 (RFC 3207 §4).
+  expect([record[0], record[5]]).toEqual([22, 1]);
   let at = 5 + 4 + 2 + 32;
   const take = (width: 1 | 2): Buffer => {
     const length = record.readUIntBE(at, width);

@@ -244,6 +244,32 @@ describe("STARTTLS (RFC 3207)", () => {
     });
   });
 
+  test.each(["TLSv1.2", "TLSv1.3"] as const)(
+    "a host that asks for a certificate of ours and does not insist gets its mail, %s",
+    async (version) => {
+      const mx = await host({ certificate, asksForClientCertificate: true, tls: { minVersion: version, maxVersion: version } });
+      const session = await opened(mx.port, ca.pem, { atLeast: "authenticated" });
+      expect((await session.deliver(transaction())).recipients[0]?.kind).toBe("delivered");
+      session.destroy();
+    },
+  );
+
+  test.each(["MAIL", "."])("a reply to %j cut short under TLS, without a close_notify, delivers nothing (RFC 8446 §6.1)", async (at) => {
+    const cut: Answer = (command, { socket, underTls }) => {
+      if (!underTls || command === "" || !command.startsWith(at)) return undefined;
+      socket.write("25", () => socket.destroy());
+      return null;
+    };
+    const mx = await host({ certificate, extensions: [], answer: cut });
+    const session = await opened(mx.port, ca.pem, { atLeast: "authenticated" });
+    const report = await session.deliver(transaction());
+    expect(report).toMatchObject({
+      mayHoldMessage: at === ".",
+      recipients: [at === "." ? { kind: "later", problem: { type: "outcome-unknown" } } : { kind: "elsewhere", permanent: false }],
+    });
+    expect(session.usable).toBe(false);
+  });
+
   test("530 to MAIL in clear is a reply like any other", async () => {
     const mx = await host({ answer: answer("MAIL", "530 5.7.0 Must issue a STARTTLS command first\r\n") });
     const session = await opened(mx.port, ca.pem);
