@@ -182,7 +182,11 @@ switch (mode) {
     }
     say({ refused, trouble: store.trouble(), taken: leased.length });
     say({ settled: [...new Set(await Promise.all(leased.map((entry) => outcome(deliver(entry)))))] });
-    say({ still: await outcome(enqueue(2000)), probe: await outcome(store.probe()), trouble: store.trouble() });
+    // What can be fetched again must not take the room of what a host has taken.
+    const policyDomain = "dane.test" as Domain;
+    const policies = [store.policies.saveSts({ policyDomain, lastUsed: 0 }), store.policies.noteDane(policyDomain, 0)];
+    const [policy, dane] = await Promise.all(policies.map(outcome));
+    say({ still: await outcome(enqueue(2000)), probe: await outcome(store.probe()), policy, dane, trouble: store.trouble() });
     execFileSync("mount", ["-o", "remount,size=40m", folder]);
     say({ after: await outcome(enqueue(20_000)), trouble: store.trouble(), events: events.map(({ kind }) => kind) });
     await store.close();

@@ -152,7 +152,13 @@ describe("space that runs out", () => {
     expect(first).toMatchObject({ refused: "StorageFull", trouble: "full" });
     expect(first?.["taken"]).toBeGreaterThan(20);
     expect(second).toEqual({ settled: ["kept"] });
-    expect(third).toEqual({ still: "StorageFull", probe: "StorageFull", trouble: "full" });
+    expect(third).toEqual({
+      still: "StorageFull",
+      probe: "StorageFull",
+      policy: "StorageFull",
+      dane: "StorageFull",
+      trouble: "full",
+    });
     expect(fourth).toEqual({ after: "kept", events: ["storage-trouble", "storage-recovered"] });
     expect(existsSync(reserve)).toBe(true);
     expect(integrity(disk)).toBe("ok");
