@@ -108,8 +108,8 @@ function withRcode(message: Buffer, rcode: number): Buffer {
 describe("the security status", () => {
   const zone: Zone = {
     "secure.test": { MX: ["10 mx.secure.test"], secure: true },
-    "half.test": { CNAME: "insecure.test", secure: true },
-    "insecure.test": { MX: ["10 mx.insecure.test"] },
+    "half.test": { CNAME: "insecure.test", secure: true, ttl: 90 },
+    "insecure.test": { MX: ["10 mx.insecure.test"], ttl: 30 },
     "cut.test": { CNAME: "insecure.test", secure: true, cutShort: true },
     "cut-secure.test": { CNAME: "secure.test", secure: true, cutShort: true },
     "cut-first.test": { CNAME: "secure.test", cutShort: true },
@@ -144,11 +144,12 @@ describe("the security status", () => {
       expect(await (await trusting()).findMx(domain(name))).toMatchObject({ kind: "answer", security });
     });
 
-  test("an alias asked for by its own type has its own zone's status", async () => {
+  test("an alias asked for by its own type has its own zone's status, and its own TTL (RFC 7672 §2.2.2)", async () => {
     expect(await (await trusting()).ask("half.test", "CNAME")).toMatchObject({
       records: ["insecure.test"],
       security: "secure",
       canonicalName: "half.test",
+      expires: clock.now() + 90_000,
     });
   });
 

@@ -281,10 +281,11 @@ test("a port that is taken: another one", async () => {
   const bound = blocker.address();
   const taken = typeof bound === "object" && bound !== null ? bound.port : 0;
   const ports = [taken, await findFreePort()];
-  const { resolver, pid } = await world({}, {}, { managed: { pickPort: () => Promise.resolve(ports.shift() ?? 0) } });
+  const { resolver, pid, events } = await world({}, {}, { managed: { pickPort: () => Promise.resolve(ports.shift() ?? 0) } });
   await pid();
   expect(await resolver.client.ask("signed.example", "A")).toMatchObject({ security: "secure" });
   expect(ports).toEqual([]);
+  expect(events.map((event) => event.kind)).not.toContain("resolver-died");
   await new Promise((done) => blocker.close(done));
 });
 
