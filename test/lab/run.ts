@@ -95,7 +95,7 @@ async function buildCases(groups: readonly ScenarioGroup[], makeSite: (id: strin
   await inTurn(all, 3, async ({ subject, scenario }, at) => {
     const id = `s${String(at + 1).padStart(3, "0")}`;
     const { relay = "strict", controlRelay = relay } = scenario;
-    const trial = { site: makeSite(id), relay, expected: scenario.then };
+    const trial = { site: makeSite(id), relay, expected: scenario.must };
     const control = { site: makeSite(`${id}c`), relay: controlRelay, expected: scenario.control[1] };
     await scenario.set(trial.site, true);
     await scenario.set(control.site, false);

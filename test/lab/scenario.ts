@@ -27,7 +27,7 @@ export interface Scenario {
   readonly relay?: RelayName;
   /** Called twice, for two domains: with the fault, and as the negative control. */
   readonly set: (site: Site, faulty: boolean) => void | Promise<void>;
-  readonly then: Expected;
+  readonly must: Expected;
   /** What the control differs in, and what must become of it. */
   readonly control: readonly [what: string, expected: Expected];
   /** Where the settings are what the control differs in. */

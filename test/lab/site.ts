@@ -181,7 +181,7 @@ export class Site {
   }
 
   /** A TLSA record for a host's port 25, or whole record data instead of a certificate. */
-  tlsa(host: Host | string, parameters: TlsaParameters | string, pem?: string, port = 25): void {
+  tlsa(host: Host | string, parameters: string, pem?: string, port = 25): void {
     const name = typeof host === "string" ? host : host.name;
     const data = pem === undefined ? parameters : tlsaFor(parameters as TlsaParameters, pem);
     this.record(`_${port}._tcp.${name}`, "TLSA", data);

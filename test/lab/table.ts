@@ -1,8 +1,31 @@
 /** All scenarios, by subject. */
 import type { ScenarioGroup } from "./scenario.ts";
+import { both } from "./scenarios/both.ts";
+import { dane, tlsaRecords } from "./scenarios/dane.ts";
+import { dnssec } from "./scenarios/dnssec.ts";
+import { downgrade } from "./scenarios/downgrade.ts";
+import { floorsGroup, rolloutGroup } from "./scenarios/local.ts";
 import { mtaSts } from "./scenarios/mta-sts.ts";
+import { names } from "./scenarios/names.ts";
+import { realReceivers } from "./scenarios/real.ts";
+import { requireTls, tlsRequiredNo } from "./scenarios/requiretls.ts";
+import { resolvers } from "./scenarios/resolvers.ts";
 
-export const TABLE: readonly ScenarioGroup[] = [mtaSts];
+export const TABLE: readonly ScenarioGroup[] = [
+  mtaSts,
+  names,
+  dane,
+  tlsaRecords,
+  dnssec,
+  both,
+  requireTls,
+  tlsRequiredNo,
+  floorsGroup,
+  rolloutGroup,
+  downgrade,
+  resolvers,
+  realReceivers,
+];
 
 /** Scenarios whose subject or name has this text. */
 export function select(pattern: string): ScenarioGroup[] {

@@ -32,7 +32,8 @@ export class PolicyHost {
 }
 
 /** The ordinary answer: 200, text/plain. */
-export function servePolicy(text: string, { status = 200, headers = {} as Record<string, string>, type = "text/plain" } = {}): Serve {
+export function servePolicy(text: string, how: { status?: number; headers?: Record<string, string>; type?: string } = {}): Serve {
+  const { status = 200, headers = {}, type = "text/plain" } = how;
   return (_request, response) => {
     response.writeHead(status, { ...(type === "" ? {} : { "Content-Type": type }), ...headers });
     response.end(text);

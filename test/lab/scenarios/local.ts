@@ -1,0 +1,243 @@
+/** What the operator asks: floors on both scales, and how far published policy counts. */
+import { type Channel, deferred, delivered, type Expected, type Scenario, type ScenarioGroup } from "../scenario.ts";
+import type { Site } from "../site.ts";
+import type { ReceiverBehaviour } from "../world/receivers.ts";
+
+const authenticated = delivered("authenticated");
+const noStartTls = deferred("starttls-not-supported");
+const daneRequired = deferred("dane-required");
+
+function floor(
+  relay: "strict" | "encrypted" | "open",
+  name: string,
+  host: (site: Site) => ReceiverBehaviour,
+  must: Expected,
+  what: string,
+  control: Expected,
+  better: ReceiverBehaviour = {},
+): Scenario {
+  return {
+    name: `floor ${relay === "strict" ? "authenticated" : relay === "open" ? "opportunistic" : relay}: ${name}`,
+    section: "RFC 3207 §6",
+    relay,
+    set(site, faulty) {
+      site.use("plain").mx("mx", faulty ? host(site) : better);
+    },
+    must,
+    control: [what, control],
+  };
+}
+
+const refusing = (): ReceiverBehaviour => ({ answer: (heard) => (heard === "STARTTLS" ? "454 4.7.0 later\r\n" : undefined) });
+const breaking = (): ReceiverBehaviour => ({ afterStartTls: (socket) => socket.once("data", () => socket.end()) });
+const bare = (): ReceiverBehaviour => ({ startTlsKeyword: "" });
+const unknown = (site: Site): ReceiverBehaviour => ({ certificate: site.io.certificates.dane });
+const good = "a good host";
+
+const floors: Scenario[] = [
+  floor("strict", "no STARTTLS", bare, noStartTls, good, authenticated),
+  floor("strict", "454", refusing, noStartTls, good, authenticated),
+  floor("strict", "a failed handshake", breaking, deferred("validation-failure"), good, authenticated),
+  floor("strict", "an untrusted certificate", unknown, deferred("certificate-expired"), good, authenticated),
+  floor("encrypted", "no STARTTLS", bare, noStartTls, good, authenticated),
+  floor("encrypted", "454", refusing, noStartTls, good, authenticated),
+  floor("encrypted", "a failed handshake", breaking, deferred("validation-failure"), good, authenticated),
+  floor("encrypted", "an untrusted certificate", unknown, delivered("encrypted"), good, authenticated),
+  floor("open", "no STARTTLS", bare, delivered("clear"), good, authenticated),
+  floor("open", "454", refusing, delivered("clear"), good, authenticated),
+  floor("open", "a failed handshake", breaking, delivered("clear"), good, authenticated),
+  floor("open", "an untrusted certificate", unknown, delivered("encrypted"), good, authenticated),
+  floor(
+    "open",
+    "TLS 1.1 only is not better than clear",
+    () => ({ tls: { minVersion: "TLSv1.1", maxVersion: "TLSv1.1", ciphers: "ALL@SECLEVEL=0" } }),
+    delivered("clear"),
+    good,
+    authenticated,
+  ),
+  {
+    name: "a domain's own floor is above the relay's",
+    section: "RFC 3207 §6",
+    relay: "open",
+    set(site, faulty) {
+      site.use("plain").mx("mx", bare());
+      if (faulty) site.local = { floor: "encrypted" };
+    },
+    must: noStartTls,
+    control: ["no floor of its own", delivered("clear")],
+  },
+  {
+    name: "a domain's own floor is below the relay's, and its published policy still holds",
+    section: "RFC 8461 §5",
+    relay: "strict",
+    set(site, faulty) {
+      site.use("plain").mx("mx", bare());
+      site.local = { floor: "opportunistic" };
+      if (faulty) site.sts();
+    },
+    must: noStartTls,
+    control: ["it publishes none", delivered("clear")],
+  },
+];
+
+const hostFloors: Scenario[] = [
+  {
+    name: "host dnssec: an unsigned domain",
+    section: "RFC 7672 §6",
+    relay: "dnssec",
+    set(site, faulty) {
+      const host = site.use(faulty ? "plain" : "signed").daneMx("mx", { in: "signed" });
+      if (faulty) site.neverConnected(host);
+    },
+    must: daneRequired,
+    control: ["a signed one", authenticated],
+  },
+  {
+    name: "host dnssec: a signed domain and an unsigned host",
+    section: "RFC 7672 §6",
+    relay: "dnssec",
+    set(site, faulty) {
+      site.use("signed");
+      if (faulty) site.neverConnected(site.mx("mx", { in: "plain" }));
+      else site.daneMx();
+    },
+    must: daneRequired,
+    control: ["a signed host with a record", authenticated],
+  },
+  {
+    name: "host dnssec: no TLSA records",
+    section: "RFC 7672 §6",
+    relay: "dnssec",
+    set(site, faulty) {
+      site.use("signed");
+      if (faulty) site.neverConnected(site.mx());
+      else site.daneMx();
+    },
+    must: daneRequired,
+    control: ["a record", authenticated],
+  },
+  {
+    name: "host dnssec: only unusable TLSA records",
+    section: "RFC 7672 §6",
+    relay: "dnssec",
+    set(site, faulty) {
+      const host = site.use("signed").daneMx("mx2", { preference: 20 });
+      site.claim("the second host counts in the control only", () => host.receiver?.connections.length === (faulty ? 0 : 1));
+      if (!faulty) return;
+      site.hosts.delete("mx2");
+      site.setDomain(site.name("only"));
+      const only = site.mx("mx");
+      site.tlsa(only, `1 1 1 ${"ab".repeat(32)}`);
+      site.neverConnected(only);
+    },
+    must: daneRequired,
+    control: ["a usable one", delivered("authenticated", "mx2")],
+  },
+  {
+    name: "host dnssec: MTA-STS is no substitute",
+    section: "RFC 7672 §6",
+    relay: "dnssec",
+    controlRelay: "proven",
+    set(site) {
+      site.use("plain").mx();
+      site.sts();
+    },
+    must: daneRequired,
+    control: ["host proven takes it", authenticated],
+  },
+  {
+    name: "host proven: an unsigned domain without policy",
+    section: "RFC 8461 §4.1",
+    relay: "proven",
+    set(site, faulty) {
+      const host = site.use("plain").mx();
+      if (faulty) site.neverConnected(host);
+      else site.sts();
+    },
+    must: deferred("validation-failure", /mx-unproven/),
+    control: ["a policy that lists the host", authenticated],
+  },
+  {
+    name: "host proven: signed MX records are proof",
+    section: "RFC 7672 §2.2.1",
+    relay: "proven",
+    set(site, faulty) {
+      site.use(faulty ? "signed" : "plain").mx();
+    },
+    must: authenticated,
+    control: ["unsigned ones are none", deferred("validation-failure", /mx-unproven/)],
+  },
+];
+
+/** The same domain under `report` and under `off`, and under enforcement as the control. */
+function rollout(relay: "report" | "off", name: string, channel: Channel, enforced: Expected, set: (site: Site) => void): Scenario {
+  return {
+    name: `published ${relay}: ${name} is delivered to`,
+    section: "RFC 8461 §5",
+    relay,
+    controlRelay: "open",
+    set(site, faulty) {
+      set(site);
+      if (faulty && relay === "report") site.claim("what would have failed is kept", ({ story }) => /wouldHave/.test(story));
+      if (faulty && relay === "off") site.fetches(0);
+    },
+    must: delivered(channel),
+    control: ["published policy is enforced", enforced],
+  };
+}
+
+const rollouts: Scenario[] = (["report", "off"] as const).flatMap((relay) => [
+  rollout(relay, "a host that its policy does not list", "authenticated", deferred("validation-failure"), (site) => {
+    site.use("plain").mx();
+    site.sts({ mx: ["mx.nowhere.test"] });
+  }),
+  rollout(relay, "a host without STARTTLS under enforce", "clear", noStartTls, (site) => {
+    site.use("plain").mx("mx", bare());
+    site.sts();
+  }),
+  rollout(relay, "a certificate of another key than its TLSA record's", "authenticated", deferred("validation-failure"), (site) => {
+    site.tlsa(site.use("signed").mx(), `3 1 1 ${"ab".repeat(32)}`);
+    site.sts({ mode: "none" });
+  }),
+]);
+
+const switches: Scenario[] = [
+  {
+    name: "published off for one domain",
+    section: "RFC 8461 §5",
+    relay: "open",
+    set(site, faulty) {
+      site.use("plain").mx("mx", bare());
+      site.sts();
+      if (faulty) site.local = { published: "off" };
+    },
+    must: delivered("clear"),
+    control: ["not for the other", noStartTls],
+  },
+  {
+    name: "published report for one domain",
+    section: "RFC 7672 §9.1",
+    relay: "open",
+    set(site, faulty) {
+      site.tlsa(site.use("signed").mx(), `3 1 1 ${"ab".repeat(32)}`);
+      if (faulty) site.local = { published: "report" };
+    },
+    must: authenticated,
+    control: ["not for the other", deferred("validation-failure", /dane-no-match/)],
+  },
+  {
+    name: "published report and a TLSA look-up that fails",
+    section: "RFC 7672 §9.1",
+    relay: "report",
+    controlRelay: "open",
+    set(site) {
+      const host = site.use("meddled").mx();
+      site.meddle(`_25._tcp.${host.name}`, "TLSA", "servfail");
+    },
+    must: authenticated,
+    control: ["enforced", deferred("dnssec-invalid")],
+  },
+];
+
+export const floorsGroup: ScenarioGroup = { subject: "Floors", scenarios: [...floors, ...hostFloors] };
+export const rolloutGroup: ScenarioGroup = { subject: "Rollout", scenarios: [...rollouts, ...switches] };
