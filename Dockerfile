@@ -17,6 +17,11 @@ RUN npm run build
 RUN rm -rf node_modules && npm ci --omit=dev --omit=optional --no-audit --no-fund
 
 FROM node:24-bookworm-slim
+# The validating resolver that Postern starts for itself. unbound only recommends the root's keys, and setpriv of
+# util-linux ends it when Postern dies.
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends unbound dns-root-data util-linux \
+  && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY package.json LICENSE README.md ./
 COPY bin bin

@@ -61,6 +61,16 @@ describe("the image", () => {
     expect(all("RUN").join(" ")).toContain("ln -s /app/bin/postern.js /usr/local/bin/postern");
   });
 
+  test("has the resolver that Postern starts, the root's keys by name, and what ties its life to ours", () => {
+    const install = all("RUN").find((run) => run.includes("apt-get install")) ?? "";
+    for (const name of ["unbound", "dns-root-data", "util-linux"]) expect(install.split(/\s+/)).toContain(name);
+    expect(install).toContain("--no-install-recommends");
+    expect(install).toContain("rm -rf /var/lib/apt/lists/*");
+    // Its folder is in /data, the only place that is writable: nothing else may be asked for.
+    expect(all("VOLUME")).toEqual(["/data"]);
+    expect(all("ENV").join(" ")).not.toMatch(/DNS_RESOLVER|POSTERN__RESOLVER/);
+  });
+
   test("has no development dependencies", () => {
     const installs = (stages[0] ?? []).filter((one) => one.word === "RUN" && one.rest.includes("npm ci"));
     expect(installs.at(-1)?.rest).toContain("--omit=dev");
