@@ -27,6 +27,8 @@ export interface AdviceSubject {
   readonly report?: Pick<HostReport, "step" | "tls" | "policy">;
   /** False once nothing waits any more: then a retry is no advice. */
   readonly waits: boolean;
+  /** Nothing waits, yet somebody asks what would let mail pass: `postern check`. */
+  readonly checked?: true;
 }
 
 interface Words {
@@ -226,9 +228,11 @@ export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice
   const host = problem.host ?? subject.nextHop;
   const who = { you: "you", receiver: subject.nextHop, sender: "the sender", nobody: "nobody" }[problem.whoActs];
   const meanwhile: string[] = [];
-  if (subject.waits) {
+  if (subject.waits || subject.checked === true) {
     const lowered = describeLowered(findLowered(words, subject), subject);
     if (lowered !== undefined) meanwhile.push(lowered);
+  }
+  if (subject.waits) {
     meanwhile.push(
       `postern queue retry --domain ${shellWord(subject.nextHop)}${subject.id === undefined ? "" : `   |   postern queue retry ${subject.id}`}`,
     );
@@ -254,7 +258,7 @@ interface Lowered {
  * What stood in the way, rule by rule: a lowered floor is no help where a published policy demands as much, and REQUIRETLS is
  * nobody's to lower but the sender's. Attempts that kept no rules had the floor alone.
  */
-function findLowered(words: Words, { report, demanded }: AdviceSubject): Lowered | undefined {
+function findLowered(words: Words, { report }: AdviceSubject): Lowered | undefined {
   const rules = report?.policy?.rules;
   if (report === undefined || rules === undefined) return words.floor === undefined ? undefined : { floor: words.floor };
   const binding = rules.filter(({ effect }) => effect === "won" || effect === "holds");
@@ -270,15 +274,19 @@ function findLowered(words: Words, { report, demanded }: AdviceSubject): Lowered
   const host = binding.some(
     ({ source, effect, says }) => source === "host-floor" && (skipped ? effect === "won" : says === "mandatory DANE"),
   );
-  const floor = skipped ? undefined : floorFor(demanded, tls?.kind ?? "clear");
+  const floor = skipped ? undefined : floorFor(rules.find(isFloor), tls?.kind ?? "clear");
   if (!published && !host && floor === undefined) return undefined;
   return { ...(published && { published }), ...(host && { host }), ...(floor !== undefined && { floor }) };
 }
 
+function isFloor({ source }: Rule): boolean {
+  return source === "floor" || source === "domain-floor" || source === "route";
+}
+
 /** The floor that what was reached would have met; undefined if it met the one that holds. */
-function floorFor(demanded: string | undefined, reached: "clear" | "encrypted" | "authenticated"): Lowered["floor"] {
-  const asks = /^(authenticated|encrypted|opportunistic)\b/.exec(demanded ?? "")?.[1];
-  if (reached === "clear") return asks === "opportunistic" ? undefined : "opportunistic";
+function floorFor(rule: Rule | undefined, reached: "clear" | "encrypted" | "authenticated"): Lowered["floor"] {
+  const asks = /^(authenticated|encrypted) TLS$/.exec(rule?.says ?? "")?.[1];
+  if (reached === "clear") return asks === undefined ? undefined : "opportunistic";
   return reached === "encrypted" && asks === "authenticated" ? "encrypted" : undefined;
 }
 
@@ -291,7 +299,7 @@ function describeLowered(lowered: Lowered | undefined, subject: AdviceSubject): 
   if (host === true) prices.push("any host that DNS names will do");
   if (floor !== undefined)
     prices.push(floor === "encrypted" ? "weakens TLS there: encrypted, to whoever answers" : "weakens TLS there: in clear text if need be");
-  const route = placeOf(subject.demanded);
+  const route = placeOf(subject.report?.policy?.rules.find(({ source }) => source === "route")?.text ?? subject.demanded);
   const ofRoute = route !== undefined && floor !== undefined ? `set ${route}.tls to ${floor}` : undefined;
   const settings = [
     ...(published === true ? ["published: report"] : []),
@@ -305,9 +313,9 @@ function describeLowered(lowered: Lowered | undefined, subject: AdviceSubject): 
   return ofRoute === undefined ? ofDomain : `${ofRoute}, and ${ofDomain}`;
 }
 
-/** The route that made the demand: `authenticated (delivery.routes[0])`. */
+/** The route that made the demand: `delivery.routes[0]`, or `authenticated (delivery.routes[0])`. */
 function placeOf(demanded: string | undefined): string | undefined {
-  const route = /\((relayhost|delivery\.[^)]*)\)/.exec(demanded ?? "")?.[1];
+  const route = /^(?:\w+ \()?(relayhost|delivery\.[^)]*)\)?$/.exec(demanded ?? "")?.[1];
   return route === "relayhost" ? "delivery.relayhost" : route;
 }
 

@@ -1,15 +1,22 @@
 /**
  * The control socket: HTTP over `postern.sock` in the data folder, for the command line of the same machine.
- * `POST /<verb>` with a JSON body, answered by admin/handlers.ts. Who may open the socket (mode 0600) may do everything.
+ * `POST /<verb>` with a JSON body, answered by admin/handlers.ts; `POST /check` is answered line by line as its stages
+ * come (admin/stream.ts). Who may open the socket (mode 0600) may do everything.
  */
 import { chmodSync, lstatSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { join, relative } from "node:path";
 import { codeOf, messageOf } from "../thrown.ts";
-import { type AdminIo, answer, BadRequest, isVerb } from "./handlers.ts";
+import { BadRequest } from "./bad-request.ts";
+import { type AdminIo, answer, isVerb } from "./handlers.ts";
+import { runCheck } from "./stream.ts";
 
 const SOCKET_NAME = "postern.sock";
+
+const STREAM = "check";
+/** Each asks DNS and dials hosts for up to minutes. */
+const MOST_CHECKS = 8;
 
 /** Largest request: ids of a bulk retry. */
 const REQUEST_LIMIT = 1024 ** 2;
@@ -38,8 +45,9 @@ export function controlPath(dataFolder: string): string {
 
 export async function openControl(dataFolder: string, io: AdminIo): Promise<Control> {
   const path = controlPath(dataFolder);
+  const checks = { running: 0 };
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000, keepAliveTimeout: 1000 }, (request, response) => {
-    serveRequest(request, response, io).catch((error: unknown) => send(response, 500, { error: messageOf(error) }));
+    serveRequest(request, response, io, checks).catch((error: unknown) => send(response, 500, { error: messageOf(error) }));
   });
   server.maxConnections = 64;
   try {
@@ -104,18 +112,47 @@ function somebodyAnswers(path: string): Promise<boolean> {
   });
 }
 
-async function serveRequest(request: IncomingMessage, response: ServerResponse, io: AdminIo): Promise<void> {
+async function serveRequest(
+  request: IncomingMessage,
+  response: ServerResponse,
+  io: AdminIo,
+  checks: { running: number },
+): Promise<void> {
   const verb = (request.url ?? "").slice(1);
-  if (!isVerb(verb)) return send(response, 404, { error: `nothing here is called ${JSON.stringify(verb.slice(0, 100))}` });
+  if (verb !== STREAM && !isVerb(verb)) return send(response, 404, { error: `nothing here is called ${JSON.stringify(verb.slice(0, 100))}` });
   if (request.method !== "POST") return send(response, 405, { error: "use POST" });
   const body = await readBody(request);
   if (body === undefined) return send(response, 413, { error: `the request is larger than ${REQUEST_LIMIT} octets` });
   try {
+    if (verb === STREAM) return await streamCheck(body, response, io, checks);
     send(response, 200, await answer(verb, body === "" ? {} : JSON.parse(body), io));
   } catch (error) {
     if (error instanceof BadRequest || error instanceof SyntaxError) return send(response, 400, { error: error.message });
     send(response, 503, { error: messageOf(error) });
   }
+}
+
+/** One JSON value a line, each sent as soon as it is known. What goes wrong on the way is the last line: `{"error": …}`. */
+async function streamCheck(body: string, response: ServerResponse, io: AdminIo, checks: { running: number }): Promise<void> {
+  if (checks.running >= MOST_CHECKS) return send(response, 503, { error: `${MOST_CHECKS} checks are under way already` });
+  // Whoever asked and went away needs no answer, and no host is dialled for them.
+  const gone = new AbortController();
+  response.once("close", () => gone.abort());
+  const line = (value: object): void => {
+    if (response.destroyed) return;
+    if (!response.headersSent) response.writeHead(200, { "content-type": "application/x-ndjson" });
+    response.write(`${JSON.stringify(value)}\n`);
+  };
+  checks.running += 1;
+  try {
+    await runCheck(body === "" ? {} : JSON.parse(body), io.check, line, gone.signal);
+  } catch (error) {
+    if (!response.headersSent) throw error;
+    line({ error: messageOf(error) });
+  } finally {
+    checks.running -= 1;
+  }
+  response.end();
 }
 
 async function readBody(request: IncomingMessage): Promise<string | undefined> {

@@ -5,12 +5,16 @@
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
 import type { NextHop } from "../mail/domain.ts";
+import type { DnssecState } from "../policy/facts.ts";
+import type { CheckDestination, PolicyDesk } from "../queue/check.ts";
 import type { EntrySummary, MessageStory, QueueAdmin, QueueFilter, QueueStore, StorageTrouble, UserStore } from "../queue/store.ts";
 import type { DestinationSummary, QueueTotals } from "../queue/store.ts";
 import type { QueueId } from "../queue/entry.ts";
 import type { AttemptRecord, ProblemType } from "../queue/settlement.ts";
 import { messageOf } from "../thrown.ts";
 import { type Advice, advise, findDecisive } from "./advice.ts";
+import { BadRequest } from "./bad-request.ts";
+import { listPolicies, type PolicyList, type PolicyRefreshed, type PolicyView, refreshPolicy, showPolicy } from "./policies.ts";
 
 export interface ListenerStatus {
   readonly name: string;
@@ -52,13 +56,16 @@ export interface AdminIo {
   usersChanged(): void;
   reload(): Promise<ReloadResult>;
   status(): RelayStatus | undefined;
+  readonly policies: PolicyDesk;
+  readonly check: CheckDestination;
+  /** What the resolver is worth; undefined where none is in use. */
+  dnssec(): DnssecState | undefined;
+  /** Why no question at all can be asked of DNS just now, in a clean sentence; undefined while it can. */
+  lookupTrouble(): string | undefined;
   readonly clock: Clock;
 }
 
-/** The request was wrong; said to whoever asked. */
-export class BadRequest extends Error {
-  override readonly name = "BadRequest";
-}
+export { BadRequest };
 
 const text = z.string().min(1).max(320);
 const filter = z.strictObject({
@@ -86,6 +93,9 @@ const requests = {
     maySendAs: z.array(text).max(1000).default([]),
   }),
   "users/remove": z.strictObject({ name: z.string().min(1).max(255) }),
+  "policy/list": z.strictObject({ limit: z.int().min(1).max(1000).default(100), after: z.string().max(300).optional() }),
+  "policy/show": z.strictObject({ domain: text.optional() }),
+  "policy/refresh": z.strictObject({ domain: text }),
   health: z.strictObject({}),
   status: z.strictObject({}),
   reload: z.strictObject({}),
@@ -105,6 +115,7 @@ export interface Health {
   /** One line: `ok`, or what is wrong. */
   readonly text: string;
   readonly trouble?: StorageTrouble;
+  readonly dnssec?: DnssecState;
 }
 
 /** A user as shown: without the hash, which helps nobody but a thief. */
@@ -127,8 +138,11 @@ export interface Answers {
   "users/list": { readonly users: readonly ShownUser[] };
   "users/save": { readonly replaced: boolean };
   "users/remove": { readonly removed: boolean };
+  "policy/list": PolicyList;
+  "policy/show": PolicyView;
+  "policy/refresh": PolicyRefreshed;
   health: Health;
-  status: { readonly running: boolean; readonly relay?: RelayStatus };
+  status: { readonly running: boolean; readonly relay?: RelayStatus; readonly dnssec?: DnssecState };
   reload: ReloadResult;
 }
 
@@ -203,15 +217,23 @@ const handlers: Handlers = {
       };
     }
     if (trouble !== undefined) return { healthy: false, text: TROUBLE[trouble], trouble };
-    return {
-      healthy: true,
-      text: `ok: listening on ${status.listeners.map((listener) => listener.name).join(", ")}; the database takes writes`,
-    };
+    const dnssec = io.dnssec();
+    const seen = dnssec === undefined ? {} : { dnssec };
+    const lookups = io.lookupTrouble();
+    if (lookups !== undefined) return { healthy: false, text: `nothing can be looked up, so no mail goes out: ${lookups}`, ...seen };
+    const listening = `ok: listening on ${status.listeners.map((listener) => listener.name).join(", ")}; the database takes writes`;
+    // Mail still goes by MTA-STS and the floors, and what is known to need DANE waits: a warning, no reason for a restart.
+    return { healthy: true, text: dnssec?.kind === "blind" ? `${listening}; warning: DNSSEC-blind, ${dnssec.detail}` : listening, ...seen };
   },
+
+  "policy/list": ({ limit, after }, io) => listPolicies({ limit, ...(after !== undefined && { after }) }, io),
+  "policy/show": ({ domain }, io) => showPolicy(domain, io),
+  "policy/refresh": ({ domain }, io) => refreshPolicy(domain, io),
 
   status(_request, io) {
     const relay = io.status();
-    return Promise.resolve(relay === undefined ? { running: false } : { running: true, relay });
+    const dnssec = io.dnssec();
+    return Promise.resolve(relay === undefined ? { running: false } : { running: true, relay, ...(dnssec !== undefined && { dnssec }) });
   },
 
   reload: (_request, io) => io.reload(),
