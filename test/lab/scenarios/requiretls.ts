@@ -22,7 +22,7 @@ function required(
       site.message.requireTls = true;
       await set(site, faulty);
       site.claim("the parameter is said to whoever gets the message", () =>
-        site.receivers.flatMap(({ messages }) => messages).every(({ mail }) => / REQUIRETLS$/.test(mail)),
+        site.receivers.flatMap(({ messages }) => messages).every(({ mail }) => mail.endsWith(" REQUIRETLS")),
       );
     },
     must,
