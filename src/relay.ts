@@ -235,7 +235,7 @@ function listenerStatus(settings: Settings, open: Submission["listeners"]): List
   );
 }
 
-function makeRules(settings: Settings): DeliveryRules {
+export function makeRules(settings: Settings): DeliveryRules {
   const { delivery, tls, submission } = settings;
   const interfaces = networkInterfaces();
   return {
