@@ -94,7 +94,7 @@ function read(x509: X509Certificate, certificate: Certificate): PathCertificate 
   const maySign = basic?.cA === true && (usage === undefined || ((usage.valueBlock.valueHexView[0] ?? 0) & KEY_CERT_SIGN) !== 0);
   const length = basic?.pathLenConstraint;
   const pathLength = length === undefined || typeof length === "number" ? length : Number(length.toBigInt());
-  const commonName = subject.typesAndValues.findLast(({ type }) => type === COMMON_NAME)?.value.valueBlock.value as string | undefined;
+  const commonName = subject.typesAndValues.findLast(({ type }) => type === COMMON_NAME)?.value.valueBlock.value;
   const key = weakKey(x509);
   const signature = weakSignature(certificate);
   return {

@@ -82,9 +82,8 @@ function whyUnusable({ usage, selector, matchingType, data }: TlsaRecord, digest
 
 function whyNoCertificate(data: Buffer): string | undefined {
   const why = "its data is not a certificate in DER";
-  // OpenSSL takes PEM too, and ignores what follows the DER: neither is what would be sent.
-  if (!isOneSequence(data)) return why;
   try {
+    // OpenSSL takes PEM too, and ignores what follows the DER: neither is what would be sent.
     return new X509Certificate(data).raw.equals(data) ? undefined : why;
   } catch {
     return why;
@@ -93,6 +92,7 @@ function whyNoCertificate(data: Buffer): string | undefined {
 
 function whyNoKey(data: Buffer): string | undefined {
   const why = "its data is not a public key in DER";
+  // Octets after the key would be ignored here as well.
   if (!isOneSequence(data)) return why;
   try {
     createPublicKey({ key: data, format: "der", type: "spki" });

@@ -126,6 +126,25 @@ describe("candidates for the base domain (RFC 7672 §2.2.2, §2.2.3)", () => {
   });
 });
 
+test("a host may be an alias, although it should not (RFC 7672 §3.2.2)", async () => {
+  const { find } = await open({
+    "mx10.example.com": signed({ A }),
+    "_25._tcp.mx10.example.com": signed({ TLSA: [record(2)] }),
+    "mx15.example.com": signed({ CNAME: "mxbackup.example.com" }),
+    "mxbackup.example.com": signed({ A }),
+    "_25._tcp.mx15.example.com": signed({ TLSA: [record(2)] }),
+    "mx20.example.com": signed({ CNAME: "mxbackup.example.net" }),
+    "mxbackup.example.net": signed({ A }),
+    "_25._tcp.mxbackup.example.net": signed({ TLSA: [record(2)] }),
+  });
+  const bases = ["mx10.example.com", "mx15.example.com", "mx20.example.com"].map(async (host) => summary(await find(host)));
+  expect(await Promise.all(bases)).toEqual([
+    "records at mx10.example.com",
+    "records at mx15.example.com",
+    "records at mxbackup.example.net",
+  ]);
+});
+
 describe("which candidate speaks (RFC 7672 §2.2.3)", () => {
   const alias: Zone = { "mx.a.test": signed({ CNAME: "h.b.test" }), "h.b.test": signed({ A }) };
   const cases: [what: string, first: ZoneEntry, second: ZoneEntry, asked: string[], result: string][] = [
@@ -295,6 +314,10 @@ test("a finding is good for as long as the first of all that led to it", async (
     "_25._tcp.mx.a.test": withTlsa,
   });
   expect(await aliased.find()).toMatchObject({ kind: "records", expires: clock.now() + 40_000 });
+  const changed = await open({ "mx.a.test": signed({ CNAME: "h.b.test" }), "h.b.test": { A }, "_25._tcp.mx.a.test": withTlsa });
+  await changed.dns.findAddresses(domain("mx.a.test"));
+  changed.server.set("mx.a.test", signed({ CNAME: "h.b.test", ttl: 10 }));
+  expect(await changed.find()).toMatchObject({ kind: "records", expires: clock.now() + 10_000 });
   const other = await open({ "mx.a.test": signed({ A, AAAA: ["2001:db8::1"] }), "_25._tcp.mx.a.test": denied });
   other.server.setNegativeTtl({ ttl: 15, minimum: 15 });
   expect(await other.find()).toMatchObject({ kind: "none", expires: clock.now() + 15_000 });

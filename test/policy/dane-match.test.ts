@@ -94,6 +94,12 @@ describe("a record against what the host presents (RFC 7672 §3.1)", () => {
       [...["3 0 1", "3 1 2", "2 0 2", "2 1 1"].map((n) => tlsaFor(oldRoot.pem, n)), tlsaFor(right.certificate, "3 1 1")],
       "held by 3 1 1",
     ],
+    [
+      "3 1 1 of the issuer beside a wrong 2 0 1",
+      [right.certificate, root.pem],
+      [tlsaFor(middle.own, "3 1 1"), tlsaFor(oldRoot.pem, "2 0 1")],
+      "validation-failure",
+    ],
     ["neither of two usages", [right.certificate], [tlsaFor(oldRoot.pem, "3 1 1"), tlsaFor(oldRoot.pem, "2 0 1")], "validation-failure"],
     ["no certificate", [], [tlsaFor(right.certificate, "3 1 1")], "certificate-not-trusted"],
   ];
