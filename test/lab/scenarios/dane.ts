@@ -438,7 +438,7 @@ const candidates: Scenario[] = [
   candidate("records by wildcard are records", noMatch, "they match", delivered("authenticated"), (site, faulty) => {
     site.use("signed");
     const host = site.mx("mx", { name: `mx.${site.domain}`, certificate: site.io.certificates.dane });
-    site.record(`*.${site.domain}`, "TLSA", faulty ? wrongKey : tlsaFor("3 1 1", site.io.certificates.dane.certificate));
+    site.record(`*._tcp.${host.name}`, "TLSA", faulty ? wrongKey : tlsaFor("3 1 1", site.io.certificates.dane.certificate));
     site.asked(`_25._tcp.${host.name}`, "TLSA");
   }),
 ];

@@ -232,6 +232,7 @@ const switches: Scenario[] = [
     controlRelay: "open",
     set(site) {
       const host = site.use("meddled").mx();
+      site.tlsa(host, "3 1 1", site.io.certificates.good.certificate);
       site.meddle(`_25._tcp.${host.name}`, "TLSA", "servfail");
     },
     must: authenticated,

@@ -163,17 +163,17 @@ export const names: ScenarioGroup = {
       control: ["it exists", delivered("authenticated")],
     },
     {
-      name: "an MX host on the loopback interface is not connected to",
+      name: "an MX host on a private network is not connected to",
       section: "RFC 6890 §2.2",
       relay: "open",
       set(site, faulty) {
         site.use("signed");
         if (faulty) {
           site.record(site.domain, "MX", `10 ${site.name("mx")}.`);
-          site.record(site.name("mx"), "A", "127.0.0.1");
+          site.record(site.name("mx"), "A", "10.9.9.9");
         } else site.mx();
       },
-      must: bounced("5.4.4", /loopback/),
+      must: deferred("forbidden-address", /private/),
       control: ["a public address", delivered("authenticated")],
     },
     {
