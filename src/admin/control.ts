@@ -112,14 +112,10 @@ function somebodyAnswers(path: string): Promise<boolean> {
   });
 }
 
-async function serveRequest(
-  request: IncomingMessage,
-  response: ServerResponse,
-  io: AdminIo,
-  checks: { running: number },
-): Promise<void> {
+async function serveRequest(request: IncomingMessage, response: ServerResponse, io: AdminIo, checks: { running: number }): Promise<void> {
   const verb = (request.url ?? "").slice(1);
-  if (verb !== STREAM && !isVerb(verb)) return send(response, 404, { error: `nothing here is called ${JSON.stringify(verb.slice(0, 100))}` });
+  if (verb !== STREAM && !isVerb(verb))
+    return send(response, 404, { error: `nothing here is called ${JSON.stringify(verb.slice(0, 100))}` });
   if (request.method !== "POST") return send(response, 405, { error: "use POST" });
   const body = await readBody(request);
   if (body === undefined) return send(response, 413, { error: `the request is larger than ${REQUEST_LIMIT} octets` });

@@ -50,7 +50,8 @@ class Met {
   readonly #reports = new Map<string, Report>();
 
   take(stage: CheckStage): void {
-    if (stage.stage === "host") this.#reports.set(stage.host, { step: "skipped", ...(stage.policy !== undefined && { policy: stage.policy }) });
+    if (stage.stage === "host")
+      this.#reports.set(stage.host, { step: "skipped", ...(stage.policy !== undefined && { policy: stage.policy }) });
     if (stage.stage !== "connection") return;
     const policy = this.#reports.get(stage.host)?.policy;
     this.#reports.set(stage.host, {

@@ -39,6 +39,11 @@ export const rooms: Rooms = {
     });
   },
 
+  async openProbe(settings, kept) {
+    const { openProbe } = await import("./probe.ts");
+    return openProbe(settings, kept, systemClock);
+  },
+
   async serve(options, io) {
     const read = await readAll(options, io);
     if (!read.ok) throw new CliFailure(EXIT.config, describeConfigErrors(read.errors));

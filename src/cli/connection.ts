@@ -3,21 +3,30 @@
  * very same handlers. A relay that runs and does not answer is an error: nobody else may touch its file.
  */
 import { request as httpRequest } from "node:http";
+import { StringDecoder } from "node:string_decoder";
 import { controlPath } from "../admin/control.ts";
 import { type AdminIo, type Answers, answer, BadRequest, type Request, type Verb } from "../admin/handlers.ts";
-import type { QueueStore } from "../queue/store.ts";
+import { type CheckLine, type CheckRequest, runCheck } from "../admin/stream.ts";
+import type { FloorSettings } from "../policy/local-policy.ts";
+import type { PolicyStore, QueueStore } from "../queue/store.ts";
 import { codeOf, messageOf } from "../thrown.ts";
 import { CliFailure, type CliIo, EXIT } from "./io.ts";
+import type { Probe } from "./probe.ts";
 
 export interface Connection {
   /** True when the answers come from a running relay. */
   readonly running: boolean;
   ask<V extends Verb>(verb: V, request: Request<V>): Promise<Answers[V]>;
+  /** Tells each stage as it comes; resolves after the verdict. */
+  check(request: CheckRequest, onLine: (line: CheckLine) => void): Promise<void>;
   close(): Promise<void>;
 }
 
-/** `relay`: only a running one can do it. `either`: the file will do, if it is there. `create`: it may be made. */
-export type Need = "relay" | "either" | "create";
+/**
+ * `relay`: only a running one can do it. `either`: the file will do, if it is there. `create`: it may be made. `probe`: DNS and
+ * hosts are asked from here, with what a file keeps if there is one.
+ */
+export type Need = "relay" | "either" | "create" | "probe";
 
 export interface ConnectOptions {
   readonly dataFolder: string;
@@ -26,10 +35,16 @@ export interface ConnectOptions {
   readonly timeout: number;
   /** Opens the database of a relay that is down; undefined when there is none and it may not be made. */
   openStore(mayCreate: boolean): Promise<QueueStore | undefined>;
+  /** Asks DNS, policy hosts and mail hosts from here; `kept` is what the file keeps of policies. */
+  openProbe(kept: PolicyStore | undefined): Promise<Probe>;
+  /** The operator's part of the policy. */
+  readonly floors: FloorSettings;
 }
 
 /** Answers are bounded by their paging; this is the last fence. */
 const ANSWER_LIMIT = 64 * 1024 ** 2;
+/** Between two stages of a check; the whole of it ends by itself sooner. */
+const STAGE_TIMEOUT = 180_000;
 
 class NobodyThere extends Error {}
 
@@ -50,6 +65,7 @@ export async function connectRelay(options: ConnectOptions, io: CliIo): Promise<
   return {
     running: true,
     ask: (verb, request) => post(path, verb, request, options.timeout),
+    check: (request, onLine) => postStream(path, request, onLine),
     close: () => Promise.resolve(),
   };
 }
@@ -67,35 +83,53 @@ async function openFile(options: ConnectOptions, io: CliIo): Promise<Connection>
       error,
     );
   }
+  let probe: Promise<Probe> | undefined;
+  const probing = (): Promise<Probe> => (probe ??= options.openProbe(store?.policies));
+  const check: Connection["check"] = (request, onLine) =>
+    asUsage(async () => runCheck(request, (await probing()).check, onLine, new AbortController().signal));
+  const close = async (): Promise<void> => {
+    await (await probe)?.close();
+    await store?.close();
+  };
   if (store === undefined) {
-    throw new CliFailure(
+    const nobody = new CliFailure(
       EXIT.tempFail,
       `no relay runs and no queue is in ${options.dataFolder}. Start one: postern serve, or name its folder: --data`,
     );
+    if (options.need !== "probe") throw nobody;
+    return { running: false, ask: () => Promise.reject(nobody), check, close };
   }
-  const opened = store;
+  const { admin, users, policies } = store;
   const adminIo: AdminIo = {
-    admin: opened.admin,
-    users: opened.users,
-    store: opened,
+    admin,
+    users,
+    store,
     wake: () => {},
     usersChanged: () => {},
     reload: () => Promise.resolve({ ok: false, errors: ["no relay runs"] }),
     status: () => undefined,
+    policies: {
+      floors: () => options.floors,
+      list: (page) => policies.listSts(page),
+      show: (domain) => policies.findSts(domain),
+      refresh: async (domain) => (await probing()).refresh(domain),
+      daneSeen: (nextHop) => policies.findDane(nextHop),
+    },
+    check: async (...asked) => (await probing()).check(...asked),
+    dnssec: () => undefined,
+    lookupTrouble: () => undefined,
     clock: io.clock,
   };
-  return {
-    running: false,
-    async ask(verb, request) {
-      try {
-        return await answer(verb, request, adminIo);
-      } catch (error) {
-        if (error instanceof BadRequest) throw new CliFailure(EXIT.usage, error.message, error);
-        throw error;
-      }
-    },
-    close: () => opened.close(),
-  };
+  return { running: false, ask: (verb, request) => asUsage(() => answer(verb, request, adminIo)), check, close };
+}
+
+async function asUsage<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof BadRequest) throw new CliFailure(EXIT.usage, error.message, error);
+    throw error;
+  }
 }
 
 function post<V extends Verb>(socketPath: string, verb: V, body: Request<V>, timeout: number): Promise<Answers[V]> {
@@ -122,9 +156,7 @@ function post<V extends Verb>(socketPath: string, verb: V, body: Request<V>, tim
           clearTimeout(timer);
           const answered = parseAnswer(Buffer.concat(chunks).toString("utf8"));
           if (response.statusCode === 200 && answered !== undefined) return resolve(answered as Answers[V]);
-          const said = typeof answered?.["error"] === "string" ? answered["error"] : `status ${response.statusCode}`;
-          const code = response.statusCode === 400 ? EXIT.usage : response.statusCode === 503 ? EXIT.tempFail : EXIT.software;
-          reject(new CliFailure(code, `the relay says: ${said}`));
+          reject(refusalOf(response.statusCode, answered));
         });
       },
     );
@@ -141,17 +173,69 @@ function post<V extends Verb>(socketPath: string, verb: V, body: Request<V>, tim
     );
     function fail(error: NodeJS.ErrnoException): void {
       clearTimeout(timer);
-      if (error instanceof CliFailure) return reject(error);
-      if (error.code === "ENOENT" || error.code === "ECONNREFUSED") return reject(new NobodyThere(error.message, { cause: error }));
-      if (error.code === "EACCES")
-        return reject(
-          new CliFailure(EXIT.noPermission, `${socketPath} is not yours to open: run this as the user that runs the relay`, error),
-        );
-      reject(new CliFailure(EXIT.tempFail, `the relay at ${socketPath} broke off: ${error.message}`, error));
+      reject(failureOf(error, socketPath));
     }
     request.on("error", fail);
     request.end(text);
   });
+}
+
+/** A check's stages, one JSON value a line, handed on as they come. */
+function postStream(socketPath: string, body: CheckRequest, onLine: (line: CheckLine) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const text = JSON.stringify(body);
+    const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
+    const request = httpRequest(
+      { socketPath, path: "/check", method: "POST", agent: false, headers, timeout: STAGE_TIMEOUT },
+      (response) => {
+        const decoder = new StringDecoder("utf8");
+        let rest = "";
+        let ended = false;
+        const take = (line: string): void => {
+          const value = parseAnswer(line);
+          if (value === undefined) return fail(new CliFailure(EXIT.software, "the relay's answer cannot be read"));
+          if (response.statusCode !== 200 || typeof value["error"] === "string") return fail(refusalOf(response.statusCode, value));
+          ended ||= value["stage"] === "verdict";
+          onLine(value as unknown as CheckLine);
+        };
+        response.on("data", (chunk: Buffer) => {
+          rest += decoder.write(chunk);
+          if (rest.length > ANSWER_LIMIT) return fail(new CliFailure(EXIT.software, "the relay's answer is too large"));
+          const lines = rest.split("\n");
+          rest = lines.pop() ?? "";
+          for (const line of lines) take(line);
+        });
+        response.on("error", fail);
+        response.on("end", () => {
+          if (rest !== "") take(rest);
+          if (ended) resolve();
+          else fail(new Error("it ended without a verdict"));
+        });
+      },
+    );
+    function fail(error: Error): void {
+      request.destroy();
+      reject(failureOf(error, socketPath));
+    }
+    request.on("timeout", () =>
+      fail(new CliFailure(EXIT.tempFail, `the relay at ${socketPath} has said nothing for ${STAGE_TIMEOUT / 1000} s`)),
+    );
+    request.on("error", fail);
+    request.end(text);
+  });
+}
+
+function failureOf(error: NodeJS.ErrnoException, socketPath: string): Error {
+  if (error instanceof CliFailure) return error;
+  if (error.code === "ENOENT" || error.code === "ECONNREFUSED") return new NobodyThere(error.message, { cause: error });
+  if (error.code === "EACCES")
+    return new CliFailure(EXIT.noPermission, `${socketPath} is not yours to open: run this as the user that runs the relay`, error);
+  return new CliFailure(EXIT.tempFail, `the relay at ${socketPath} broke off: ${error.message}`, error);
+}
+
+function refusalOf(status: number | undefined, answered: Record<string, unknown> | undefined): CliFailure {
+  const said = typeof answered?.["error"] === "string" ? answered["error"] : `status ${status}`;
+  return new CliFailure(status === 400 ? EXIT.usage : status === 503 ? EXIT.tempFail : EXIT.software, `the relay says: ${said}`);
 }
 
 function parseAnswer(text: string): Record<string, unknown> | undefined {

@@ -2,9 +2,10 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { Settings } from "../config/settings.ts";
-import type { QueueStore } from "../queue/store.ts";
+import type { PolicyStore, QueueStore } from "../queue/store.ts";
 import { type Connection, connectRelay, type Need } from "./connection.ts";
 import type { CliIo } from "./io.ts";
+import type { Probe } from "./probe.ts";
 
 export interface GlobalOptions {
   config?: string;
@@ -19,6 +20,8 @@ export interface Rooms {
   readSettings(options: GlobalOptions, io: CliIo): Promise<Settings>;
   /** Opens the database of a relay that is down; undefined when there is none and it may not be made. */
   openStore(settings: Settings, mayCreate: boolean): Promise<QueueStore | undefined>;
+  /** Look-ups and connections made from the settings, for a question that no running relay answers. */
+  openProbe(settings: Settings, kept: PolicyStore | undefined): Promise<Probe>;
   serve(options: GlobalOptions, io: CliIo): Promise<number>;
   hashPassword(password: string): Promise<string>;
   registerConfig(program: Command, io: CliIo): Promise<void> | void;
@@ -57,6 +60,8 @@ export function share({ io, rooms, options, exit }: SharedOptions): Shared {
           need,
           timeout: rooms.answerTimeout,
           openStore: (mayCreate) => rooms.openStore(settings, mayCreate),
+          openProbe: (kept) => rooms.openProbe(settings, kept),
+          floors: settings.tls,
         },
         io,
       );
