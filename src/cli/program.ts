@@ -4,7 +4,9 @@
  */
 import { Command, CommanderError } from "commander";
 import { systemClock } from "../clock.ts";
+import { registerCheckCommand } from "./check-command.ts";
 import { CliFailure, type CliIo, EXIT, EXIT_HELP, print } from "./io.ts";
+import { registerPolicyCommands } from "./policy-command.ts";
 import { registerQueueCommands } from "./queue-command.ts";
 import { registerRelayCommands } from "./relay-commands.ts";
 import { registerSendCommand } from "./send-command.ts";
@@ -51,7 +53,9 @@ export async function runProgram(argv: readonly string[], io: CliIo, rooms: Room
   const version = readVersion();
   registerRelayCommands(program, shared, version);
   registerSendCommand(program, shared);
+  registerCheckCommand(program, shared);
   registerQueueCommands(program, shared);
+  registerPolicyCommands(program, shared);
   registerUserCommands(program, shared);
   await rooms.registerConfig(program, io);
 
@@ -68,7 +72,8 @@ async function explain(error: unknown, io: CliIo): Promise<number> {
   if (error instanceof CommanderError) {
     // Commander has written its text already; help and version are no errors, a bare `postern` is.
     if (error.code === "commander.helpDisplayed" || error.code === "commander.version") return EXIT.ok;
-    return EXIT.usage;
+    // Commander's own code is 1; a command that has another one for a wrong command line says so itself.
+    return error.exitCode > 1 ? error.exitCode : EXIT.usage;
   }
   if (error instanceof CliFailure) {
     await print(io.stderr, `postern: ${error.message}\n`);

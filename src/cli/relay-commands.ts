@@ -32,7 +32,7 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
     .action(() =>
       shared.withConnection("relay", async (connection) => {
         const answer = await connection.ask("status", {});
-        const { relay } = answer;
+        const { relay, dnssec } = answer;
         if (shared.json()) await print(io.stdout, renderJson(answer));
         else if (relay !== undefined) {
           const lines = [
@@ -42,6 +42,8 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
                 `${shown(at.name).padEnd(12)} ${at.open ? "" : "NOT OPEN "}${shown(at.address)}:${at.port}   tls ${shown(at.tls)}, login ${shown(at.login)}`,
             ),
           ];
+          if (dnssec !== undefined)
+            lines.push(`${"DNSSEC".padEnd(12)} ${dnssec.kind} since ${describeTime(dnssec.since)} UTC: ${shown(dnssec.detail)}`);
           await print(io.stdout, `${lines.join("\n")}\n`);
         }
         return answer.running ? EXIT.ok : EXIT.no;

@@ -97,6 +97,14 @@ export function renderFields(fields: readonly (readonly [label: string, lines: r
 
 /** JSON for programs, harmless on a terminal too: what JSON leaves bare beyond the C0 controls is escaped. */
 export function renderJson(value: unknown): string {
-  const text = JSON.stringify(value, undefined, 2);
+  return harmless(JSON.stringify(value, undefined, 2));
+}
+
+/** The same on one line, for answers that come in pieces. */
+export function renderJsonLine(value: unknown): string {
+  return harmless(JSON.stringify(value));
+}
+
+function harmless(text: string): string {
   return `${text.replace(/[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`)}\n`;
 }

@@ -1,6 +1,8 @@
 /** A relay without rooms behind it: what the handlers see, in memory, with everything they ordered written down. */
 import type { AdminIo, RelayStatus } from "../../src/admin/handlers.ts";
 import type { QueueFilter, User } from "../../src/queue/store.ts";
+import type { DnssecState } from "../../src/policy/facts.ts";
+import { checkStages, keptPolicy, refreshed, refusedVerdict } from "../cli/check-story.ts";
 import { list, NOW, story, summary } from "../cli/story.ts";
 
 export interface FakeIo extends AdminIo {
@@ -10,6 +12,11 @@ export interface FakeIo extends AdminIo {
   /** Thrown by the next probes. */
   probeError: Error | undefined;
   trouble: "full" | "reserve" | "failed" | undefined;
+  resolver: DnssecState | undefined;
+  lookups: string | undefined;
+  /** Awaited before the last stage of a check. */
+  holdCheck: ((stop: AbortSignal) => Promise<void>) | undefined;
+  checkError: Error | undefined;
 }
 
 export const RUNNING: RelayStatus = {
@@ -37,6 +44,10 @@ export function fakeIo(): FakeIo {
     relay: RUNNING,
     probeError: undefined,
     trouble: undefined,
+    resolver: { kind: "validating", detail: "127.0.0.1 validates", since: NOW - 60_000 },
+    lookups: undefined,
+    holdCheck: undefined,
+    checkError: undefined,
     admin: {
       list(filter, page) {
         calls.push({ name: "list", value: { filter, page } });
@@ -81,6 +92,28 @@ export function fakeIo(): FakeIo {
     usersChanged: () => void calls.push({ name: "usersChanged", value: undefined }),
     reload: () => Promise.resolve({ ok: true, changed: ["tls.floor"] }),
     status: () => io.relay,
+    policies: {
+      floors: () => ({ floor: "authenticated", host: "any", published: "enforce", domains: { "example.org": { published: "report" } } }),
+      list(page) {
+        calls.push({ name: "policies.list", value: page });
+        return Promise.resolve({ policies: [keptPolicy], next: "example.org" });
+      },
+      show: (domain) => Promise.resolve(domain === keptPolicy.policyDomain ? keptPolicy : undefined),
+      refresh(domain) {
+        calls.push({ name: "policies.refresh", value: domain });
+        return Promise.resolve(refreshed);
+      },
+      daneSeen: (nextHop) => Promise.resolve(nextHop === "example.org" ? NOW - 3_600_000 : undefined),
+    },
+    async check(nextHop, options, emit, stop) {
+      calls.push({ name: "check", value: { nextHop, options } });
+      for (const stage of checkStages) emit(stage);
+      await io.holdCheck?.(stop);
+      if (io.checkError !== undefined) throw io.checkError;
+      emit(refusedVerdict);
+    },
+    dnssec: () => io.resolver,
+    lookupTrouble: () => io.lookups,
     clock: { now: () => NOW, monotonic: () => NOW, after: () => () => {} },
   };
   return io;

@@ -44,6 +44,7 @@ export async function run(argv: readonly string[], { folder, rooms = {}, input =
   const code = await runProgram(argv, io, {
     readSettings: () => Promise.resolve(settings),
     openStore: () => Promise.resolve(undefined),
+    openProbe: () => Promise.reject(new Error("nobody probes here")),
     serve: () => Promise.resolve(0),
     hashPassword: (password) => Promise.resolve(`hash of ${password}`),
     registerConfig: () => {},

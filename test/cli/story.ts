@@ -58,7 +58,7 @@ const expiredTls: TlsOutcome = {
     cipher: "TLS_AES_256_GCM_SHA384",
     serverName: "mx1.example.org",
     chain: [leaf],
-    failure: { type: "certificate-expired", detail: expiredProblem.detail, whoActs: "receiver" },
+    webpki: { held: false, failure: { type: "certificate-expired", detail: expiredProblem.detail, whoActs: "receiver" } },
   },
   because: { type: "certificate-expired", detail: expiredProblem.detail, whoActs: "receiver" },
 };
