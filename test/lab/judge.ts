@@ -74,7 +74,7 @@ function judgeOutcome(site: Site, expected: Expected, outcome: Outcome): string[
 const ENVELOPE = /^(?:clear|tls) (?:MAIL|RCPT|DATA)\b/i;
 
 /** What no receiver may have heard, whatever became of the message. */
-function judgeSecrecy(site: Site, expected: Expected): string[] {
+export function judgeSecrecy(site: Site, expected: Expected): string[] {
   const wrong: string[] = [];
   const taker = expected.kind === "delivered" ? site.hosts.get(expected.host)?.receiver : undefined;
   for (const receiver of site.receivers) {

@@ -1,10 +1,10 @@
 /** Runs the table: builds a domain for every scenario and its control, mails to all of them at once, and judges. */
 import { cp, writeFile } from "node:fs/promises";
-import { request } from "node:http";
 import { join } from "node:path";
 import type { LogEvent, Relay } from "../support/relay.ts";
 import { waitUntil } from "../support/temp.ts";
-import { describeOutcome, judge, type Outcome } from "./judge.ts";
+import { askRelay, checkSite, compareCheck, isCheckable } from "./check.ts";
+import { describeOutcome, judge, judgeSecrecy, type Outcome } from "./judge.ts";
 import { RELAYS, type RelayName, relayConfiguration, type RelaySettings, startLabRelay } from "./relays.ts";
 import type { Expected, Scenario, ScenarioGroup } from "./scenario.ts";
 import { Site } from "./site.ts";
@@ -76,8 +76,29 @@ export async function runTable(groups: readonly ScenarioGroup[], folder: string,
   report("every message is settled");
   await keepLogs(relays, folder);
   const questions = await world.resolver.questions();
-  const judged = (trial: Trial): string[] =>
-    judge(trial.site, trial.expected, outcomes.get(trial) ?? {}, { questions, story: stories.get(trial) ?? "" });
+  const wrong = new Map<Trial, string[]>();
+  for (const trial of trials) {
+    const seen = { questions, story: stories.get(trial) ?? "" };
+    wrong.set(trial, judge(trial.site, trial.expected, outcomes.get(trial) ?? {}, seen));
+  }
+  await Promise.all(
+    [...relays].map(([name, relay]) =>
+      inTurn(
+        trials.filter((trial) => trial.relay === name),
+        6,
+        async (trial) => {
+          const outcome = outcomes.get(trial) ?? {};
+          if (!isCheckable(outcome, trial.site)) return;
+          const before = new Set(judgeSecrecy(trial.site, trial.expected));
+          const differences = compareCheck(await checkSite(relay, trial.site), outcome);
+          const told = judgeSecrecy(trial.site, trial.expected).filter((text) => !before.has(text));
+          wrong.get(trial)?.push(...differences, ...told.map((text) => `after check: ${text}`));
+        },
+      ),
+    ),
+  );
+  report("every domain is checked");
+  const judged = (trial: Trial): string[] => wrong.get(trial) ?? [];
   return cases.map(({ subject, scenario, trial, control }) => ({
     subject,
     name: scenario.name,
@@ -146,22 +167,9 @@ async function mailAll(relay: Relay, trials: readonly Trial[], outcomes: Map<Tri
   ).catch(() => undefined);
 }
 
-/** Straight to the control socket: a command of its own for each message would take longer than all the rest. */
 async function storyOf(relay: Relay, outcome: Outcome | undefined): Promise<string> {
   const id = outcome?.settled?.["id"];
-  return typeof id === "string" ? ask(relay, "queue/story", { id }) : "";
-}
-
-export function ask(relay: Relay, verb: string, body: unknown): Promise<string> {
-  return new Promise((done) => {
-    const call = request({ socketPath: join(relay.dataFolder, "postern.sock"), path: `/${verb}`, method: "POST" }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-      response.on("end", () => done(text));
-    });
-    call.on("error", (error) => done(String(error)));
-    call.setHeader("content-type", "application/json").end(JSON.stringify(body));
-  });
+  return typeof id === "string" ? askRelay(relay, "queue/story", { id }) : "";
 }
 
 async function readMailboxes(world: World, trials: readonly Trial[], outcomes: Map<Trial, Outcome>): Promise<void> {
