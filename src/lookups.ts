@@ -2,7 +2,6 @@
  * Everything that asks the outside before a connection is made, put together: the resolvers, TLSA records, MTA-STS policies.
  * Used by the running relay (relay.ts), and by `postern check` when none runs.
  */
-import { randomInt } from "node:crypto";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config/settings.ts";
 import { loadRoots, trustAnchors } from "./delivery/tls-options.ts";
@@ -53,8 +52,6 @@ export async function openLookups(first: Settings, io: LookupsIo): Promise<Looku
   const resolver = await openResolver(first.resolver, {
     clock,
     emit,
-    // Ids of queries are what keeps forged answers out (RFC 5452 §9.2), so they come from where nobody can predict them.
-    random: () => randomInt(0x1_0000) / 0x1_0000,
     dataFolder: io.dataFolder,
     roots: loadRoots(first.resolver.roots ?? first.tls.roots, readText),
     ipv6: io.ipv6,

@@ -11,6 +11,7 @@ import { type Control, openControl } from "./admin/control.ts";
 import type { Clock } from "./clock.ts";
 import { compareSettings } from "./config/reload.ts";
 import type { Settings } from "./config/settings.ts";
+import { checkTimeouts, createCheck } from "./delivery/check.ts";
 import { createConnector } from "./delivery/connect.ts";
 import type { DeliveryRules } from "./delivery/run.ts";
 import type { OpenSession } from "./delivery/session.ts";
@@ -59,7 +60,8 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
   const startedAt = clock.now();
   let settings = first;
   let rules = makeRules(settings);
-  let open = makeConnector(settings, clock);
+  let open = makeConnector(settings, settings.delivery.timeouts, clock);
+  let openForCheck = makeConnector(settings, checkTimeouts(settings.delivery.timeouts), clock);
   const dataFolder = resolve(settings.data.folder);
 
   const store = await openSqliteStore({
@@ -86,23 +88,18 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
     });
     lookups = opened;
     const { resolver, sts } = opened;
-    const worker = new DeliveryWorker({
-      rules: () => rules,
-      store,
+    const facts = {
       lookup: resolver.client,
       findTlsa: opened.findTlsa,
-      findStsPolicy: (policyDomain) => sts.find(policyDomain),
+      findStsPolicy: sts.find,
       dnssec: () => resolver.dnssec(),
       findConfiguredHost: createConfiguredHostLookup({
         clock,
         timeout: settings.resolver.timeout * settings.resolver.attempts,
         ipv6: () => rules.useIpv6,
       }),
-      open: (target) => open(target),
-      clock,
-      random,
-      emit,
-    });
+    };
+    const worker = new DeliveryWorker({ ...facts, rules: () => rules, store, open: (target) => open(target), clock, random, emit });
     submission = await startSubmission({
       settings: settings.submission,
       configuredUsers: settings.users,
@@ -140,12 +137,15 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       }
       try {
         const comparison = compareSettings(settings, reread.settings);
-        const newOpen = makeConnector(reread.settings, clock);
+        const { timeouts } = reread.settings.delivery;
+        const newOpen = makeConnector(reread.settings, timeouts, clock);
+        const newOpenForCheck = makeConnector(reread.settings, checkTimeouts(timeouts), clock);
         const { submission: section, users } = reread.settings;
         const refreshed = (await submission?.reload(section, users, submissionNeeds(reread.settings))) ?? [];
         opened.reload(reread.settings);
         settings = reread.settings;
         open = newOpen;
+        openForCheck = newOpenForCheck;
         rules = makeRules(settings);
         worker.reloaded();
         const changed = [...new Set([...comparison.changed, ...refreshed])];
@@ -175,6 +175,25 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       usersChanged: () => void submission?.usersChanged(),
       reload,
       status,
+      policies: {
+        floors: () => settings.tls,
+        list: (page) => sts.list(page),
+        show: (policyDomain) => sts.show(policyDomain),
+        refresh: (policyDomain) => sts.refresh(policyDomain),
+        daneSeen: (nextHop) => store.policies.findDane(nextHop),
+      },
+      check: createCheck({
+        ...facts,
+        rules: () => rules,
+        findDane: (nextHop) => store.policies.findDane(nextHop),
+        decide: (host, found, message) => worker.decide(host, found, message),
+        // A question of the admin waits less long for a host than mail does, and takes no connection from the pool.
+        open: (target) => openForCheck(target),
+        clock,
+        random,
+      }),
+      dnssec: () => resolver.dnssec(),
+      lookupTrouble: () => resolver.trouble(),
       clock,
     };
     control = await openControl(dataFolder, adminIo);
@@ -253,8 +272,8 @@ export function makeRules(settings: Settings): DeliveryRules {
 // Its verdicts are by chain and records, whatever the settings.
 const judgeDane = createDaneJudge();
 
-function makeConnector(settings: Settings, clock: Clock): OpenSession {
-  return createConnector({ timeouts: settings.delivery.timeouts, roots: loadRoots(settings.tls.roots, readText), clock, judgeDane });
+function makeConnector({ tls }: Settings, timeouts: Settings["delivery"]["timeouts"], clock: Clock): OpenSession {
+  return createConnector({ timeouts, roots: loadRoots(tls.roots, readText), clock, judgeDane });
 }
 
 /** The machine's own name serves as mailname only if it is fully qualified (RFC 5321 §2.3.5). */

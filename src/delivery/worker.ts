@@ -121,7 +121,7 @@ export class DeliveryWorker {
       dnssec: () => io.dnssec(),
       findDane: (nextHop) => memory.find(nextHop),
       noteDane: (nextHop) => memory.note(nextHop),
-      decide: (...asked) => this.#decide(...asked),
+      decide: (...asked) => this.decide(...asked),
       clock: io.clock,
       random: io.random,
       newQueueId: () => io.store.newQueueId(),
@@ -184,6 +184,11 @@ export class DeliveryWorker {
   reloaded(): void {
     this.#pool.retire();
     this.#decide = createDecider(this.#io.rules().tls.daneDigests);
+  }
+
+  /** What is demanded of a host, as attempts decide it. */
+  decide(...asked: Parameters<DecideHost>): ReturnType<DecideHost> {
+    return this.#decide(...asked);
   }
 
   /** Figures for `status` and the health check. */

@@ -67,6 +67,8 @@ export interface Resolver {
   readonly client: DnsClient;
   dnssec(): DnssecState;
   status(): ResolverStatus;
+  /** Why no question at all can be asked just now: the resolver that Postern starts does not run. */
+  trouble(): string | undefined;
   /** Tests every believed resolver; resolves when all have been judged. */
   testNow(): Promise<void>;
   clear(): void;
@@ -309,6 +311,10 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
         ...(managed?.pid === undefined ? {} : { pid: managed.pid }),
       };
     },
+    trouble: () =>
+      managed === undefined || managed.isMissing || managed.server() !== undefined
+        ? undefined
+        : `the managed resolver does not run: ${managed.detail}`,
     testNow,
     clear: () => client.clear(),
     async close() {
