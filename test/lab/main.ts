@@ -4,7 +4,7 @@
  */
 import { makeTempFolder } from "../support/temp.ts";
 import { runTable } from "./run.ts";
-import { select } from "./table.ts";
+import { select, selectStories } from "./table.ts";
 import { furnishNamespace } from "./world/namespace.ts";
 
 const only = process.argv[2] ?? "";
@@ -13,6 +13,5 @@ const report = (line: string): void => console.error(`${((performance.now() - be
 
 await using folder = await makeTempFolder("lab");
 furnishNamespace(folder.path);
-const groups = select(only);
-const verdicts = await runTable(groups, folder.path, report);
+const verdicts = await runTable(select(only), selectStories(only), folder.path, report);
 for (const verdict of verdicts) console.log(JSON.stringify(verdict));

@@ -5,10 +5,12 @@ import type { LogEvent, Relay } from "../support/relay.ts";
 import { waitUntil } from "../support/temp.ts";
 import { askRelay, checkSite, compareCheck, isCheckable } from "./check.ts";
 import { describeOutcome, judge, judgeSecrecy, type Outcome } from "./judge.ts";
-import { RELAYS, type RelayName, relayConfiguration, type RelaySettings, startLabRelay } from "./relays.ts";
-import type { Expected, Scenario, ScenarioGroup } from "./scenario.ts";
+import { RELAYS, type RelayName, relayConfiguration, startLabRelay } from "./relays.ts";
+import type { Expected, Scenario, ScenarioGroup, Story } from "./scenario.ts";
 import { Site } from "./site.ts";
 import { Submitter } from "./submit.ts";
+import { settingsFor } from "./relay-settings.ts";
+import { preparePlays, runPlays } from "./run-stories.ts";
 import { openWorld, prepareGround, type World } from "./world/world.ts";
 
 /** One line of the table. */
@@ -16,7 +18,7 @@ export interface Verdict {
   readonly subject: string;
   readonly name: string;
   readonly section: string;
-  readonly relay: RelayName;
+  readonly relay: RelayName | "its own";
   /** What became of the message, and of the control's. */
   readonly was: string;
   readonly control: string;
@@ -40,10 +42,16 @@ interface Case {
 /** A message that nothing becomes of in this time is a failure. The slowest of them wait for a server that never answers. */
 const PATIENCE = Number(process.env["POSTERN_LAB_PATIENCE"] ?? 100) * 1000;
 
-export async function runTable(groups: readonly ScenarioGroup[], folder: string, report: (line: string) => void): Promise<Verdict[]> {
+export async function runTable(
+  groups: readonly ScenarioGroup[],
+  stories: readonly Story[],
+  folder: string,
+  report: (line: string) => void,
+): Promise<Verdict[]> {
   await using stack = new AsyncDisposableStack();
   const ground = await prepareGround(folder);
   const cases = await buildCases(groups, (id) => new Site(id, ground));
+  const plays = await preparePlays(stories, (id) => new Site(id, ground));
   const trials = cases.flatMap(({ trial, control }) => [trial, control]);
   report(`${cases.length} scenarios, ${trials.length} domains`);
   const world = stack.use(
@@ -56,20 +64,17 @@ export async function runTable(groups: readonly ScenarioGroup[], folder: string,
   const names = [...new Set(trials.map(({ relay }) => relay))];
   const relays = new Map<RelayName, Relay>();
   await inTurn(names, 4, async (name) => {
-    const settings = settingsFor(
-      world,
-      trials.filter(({ relay }) => relay === name),
-    );
-    relays.set(name, stack.use(await startLabRelay(relayConfiguration(await settings, RELAYS[name]))));
+    const own = trials.filter(({ relay }) => relay === name).map(({ site }) => site);
+    relays.set(name, stack.use(await startLabRelay(relayConfiguration(await settingsFor(world, own), RELAYS[name]))));
   });
   report(`${relays.size} relays are up`);
   const outcomes = new Map<Trial, Outcome>();
-  const stories = new Map<Trial, string>();
+  const accounts = new Map<Trial, string>();
   await Promise.all(
     [...relays].map(async ([name, relay]) => {
       const own = trials.filter((trial) => trial.relay === name);
       await mailAll(relay, own, outcomes);
-      for (const trial of own) stories.set(trial, await storyOf(relay, outcomes.get(trial)));
+      for (const trial of own) accounts.set(trial, await storyOf(relay, outcomes.get(trial)));
     }),
   );
   await readMailboxes(world, trials, outcomes);
@@ -78,7 +83,7 @@ export async function runTable(groups: readonly ScenarioGroup[], folder: string,
   const questions = await world.resolver.questions();
   const wrong = new Map<Trial, string[]>();
   for (const trial of trials) {
-    const seen = { questions, story: stories.get(trial) ?? "" };
+    const seen = { questions, story: accounts.get(trial) ?? "" };
     wrong.set(trial, judge(trial.site, trial.expected, outcomes.get(trial) ?? {}, seen));
   }
   await Promise.all(
@@ -99,15 +104,18 @@ export async function runTable(groups: readonly ScenarioGroup[], folder: string,
   );
   report("every domain is checked");
   const judged = (trial: Trial): string[] => wrong.get(trial) ?? [];
-  return cases.map(({ subject, scenario, trial, control }) => ({
-    subject,
-    name: scenario.name,
-    section: scenario.section,
-    relay: trial.relay,
-    was: describeOutcome(trial.site, outcomes.get(trial) ?? {}),
-    control: `${scenario.control[0]}: ${describeOutcome(control.site, outcomes.get(control) ?? {})}`,
-    wrong: [...judged(trial), ...judged(control).map((text) => `control (${scenario.control[0]}): ${text}`)],
-  }));
+  const table = cases.map(
+    ({ subject, scenario, trial, control }): Verdict => ({
+      subject,
+      name: scenario.name,
+      section: scenario.section,
+      relay: trial.relay,
+      was: describeOutcome(trial.site, outcomes.get(trial) ?? {}),
+      control: `${scenario.control[0]}: ${describeOutcome(control.site, outcomes.get(control) ?? {})}`,
+      wrong: [...judged(trial), ...judged(control).map((text) => `control (${scenario.control[0]}): ${text}`)],
+    }),
+  );
+  return [...table, ...(await runPlays(plays, world, report))];
 }
 
 async function buildCases(groups: readonly ScenarioGroup[], makeSite: (id: string) => Site): Promise<Case[]> {
@@ -123,21 +131,6 @@ async function buildCases(groups: readonly ScenarioGroup[], makeSite: (id: strin
     cases[at] = { subject, scenario, trial, control };
   });
   return cases;
-}
-
-async function settingsFor(world: World, trials: readonly Trial[]): Promise<RelaySettings> {
-  const { ca } = world.ground.certificates;
-  const own = await ca.issue({ names: ["relay.test", "localhost"] });
-  const local = trials.flatMap(({ site }) => (site.local === undefined ? [] : [[site.domain, site.local] as const]));
-  return {
-    rootsFile: ca.file,
-    trustAnchorFile: world.files.trustAnchor,
-    rootHintsFile: world.files.rootHints,
-    certificateFile: own.certificateFile,
-    keyFile: own.keyFile,
-    domains: Object.fromEntries(local),
-    routes: trials.flatMap(({ site }) => (site.route === undefined ? [] : [{ domains: [site.domain], ...site.route }])),
-  };
 }
 
 async function mailAll(relay: Relay, trials: readonly Trial[], outcomes: Map<Trial, Outcome>): Promise<void> {

@@ -3,8 +3,10 @@
  * fault (or with the one protection added or taken away), which must come out the other way. Without it a scenario that
  * fails for another reason would look like a success.
  */
+import type { RelayConfiguration } from "../support/relay.ts";
 import type { RelayName } from "./relays.ts";
 import type { Site } from "./site.ts";
+import type { Stage } from "./stage.ts";
 
 export type Channel = "authenticated" | "encrypted" | "clear";
 
@@ -37,4 +39,15 @@ export interface Scenario {
 export interface ScenarioGroup {
   readonly subject: string;
   readonly scenarios: readonly Scenario[];
+}
+
+/** A relay of its own and several steps: what is kept over time, restarts and repairs. */
+export interface Story {
+  readonly name: string;
+  readonly section: string;
+  readonly settings?: RelayConfiguration;
+  /** Fills in the domains it needs. */
+  readonly prepare: (makeSite: (label: string) => Site) => void | Promise<void>;
+  /** Says what went wrong by `stage.expect`. */
+  readonly run: (stage: Stage) => Promise<void>;
 }

@@ -1,5 +1,5 @@
 /** All scenarios, by subject. */
-import type { ScenarioGroup } from "./scenario.ts";
+import type { ScenarioGroup, Story } from "./scenario.ts";
 import { both } from "./scenarios/both.ts";
 import { dane, tlsaRecords } from "./scenarios/dane.ts";
 import { dnssec } from "./scenarios/dnssec.ts";
@@ -10,6 +10,7 @@ import { names } from "./scenarios/names.ts";
 import { realReceivers } from "./scenarios/real.ts";
 import { requireTls, tlsRequiredNo } from "./scenarios/requiretls.ts";
 import { resolvers } from "./scenarios/resolvers.ts";
+import { STORIES } from "./stories.ts";
 
 export const TABLE: readonly ScenarioGroup[] = [
   mtaSts,
@@ -34,4 +35,8 @@ export function select(pattern: string): ScenarioGroup[] {
     subject,
     scenarios: scenarios.filter(({ name }) => `${subject}: ${name}`.toLowerCase().includes(wanted)),
   })).filter(({ scenarios }) => scenarios.length > 0);
+}
+
+export function selectStories(pattern: string): readonly Story[] {
+  return STORIES.filter(({ name }) => `stories: ${name}`.toLowerCase().includes(pattern.toLowerCase()));
 }

@@ -22,6 +22,8 @@ export const FIXED = {
   mute: `${NETWORK}.0.56`,
   /** A resolver that can be killed. */
   mortal: `${NETWORK}.0.57`,
+  /** A forwarder that turns blind. */
+  failing: `${NETWORK}.0.58`,
   policyHosts: `${NETWORK}.0.80`,
   /** The same with nothing newer than TLS 1.1. */
   oldPolicyHosts: `${NETWORK}.0.81`,

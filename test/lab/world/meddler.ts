@@ -41,13 +41,13 @@ export interface MeddlerOptions {
 export interface Meddler extends AsyncDisposable {
   /** Meddles with one name and type from now on; undefined ends it. Type `*` stands for all. */
   set(name: string, type: string, how: Meddling | undefined): void;
-  /** Answers nothing at all any more, or again. */
-  mute(silent: boolean): void;
+  /** Hides the AD bit and asks for no validation from now on, or no longer. */
+  blind(now: boolean): void;
 }
 
-export async function startMeddler({ address, upstream, blind = false, rule }: MeddlerOptions): Promise<Meddler> {
+export async function startMeddler({ address, upstream, rule, ...options }: MeddlerOptions): Promise<Meddler> {
   const rules = new Map<string, Meddling>();
-  let silent = false;
+  let blind = options.blind === true;
   const open = new Set<Socket>();
   const udp = createSocket("udp4");
   await new Promise<void>((done, failed) => udp.once("error", failed).bind(53, address, done));
@@ -73,7 +73,6 @@ export async function startMeddler({ address, upstream, blind = false, rule }: M
   };
 
   async function take(query: Buffer, transport: "udp" | "tcp", send: (answer: Buffer) => void, hangUp: () => void): Promise<void> {
-    if (silent) return;
     let packet: DecodedPacket;
     try {
       packet = dnsPacket.decode(query);
@@ -107,8 +106,8 @@ export async function startMeddler({ address, upstream, blind = false, rule }: M
       if (how === undefined) rules.delete(`${name} ${type}`);
       else rules.set(`${name} ${type}`, how);
     },
-    mute(now) {
-      silent = now;
+    blind(now) {
+      blind = now;
     },
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();

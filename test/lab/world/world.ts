@@ -39,6 +39,8 @@ export interface World extends AsyncDisposable {
   readonly nsd: Nsd;
   readonly resolver: Unbound;
   readonly meddlers: ReadonlyMap<string, Meddler>;
+  /** Killed and begun again by stories. */
+  readonly mortal: Unbound;
   readonly real: ReadonlyMap<"postfix" | "exim", RealReceiver>;
   readonly files: { readonly trustAnchor: string; readonly rootHints: string };
 }
@@ -62,15 +64,16 @@ export async function openWorld(ground: Ground, sites: readonly Site[]): Promise
   const meddlers = new Map<string, Meddler>();
   for (const address of [FIXED.meddler, ...sites.flatMap(({ ownMeddlers }) => [...ownMeddlers])])
     meddlers.set(address, stack.use(await startMeddler({ address, upstream: FIXED.backstage, rule })));
+  const root = { folder, trustAnchorFile: rootFiles.trustAnchor, rootHintsFile: rootFiles.rootHints };
   const resolver = stack.use(
     await startUnbound({
-      folder,
+      ...root,
       addresses: [FIXED.unbound],
-      trustAnchorFile: rootFiles.trustAnchor,
-      rootHintsFile: rootFiles.rootHints,
       dot: { address: FIXED.dot, ...resolverCertificate },
     }),
   );
+  const mortal = stack.use(await startUnbound({ ...root, addresses: [FIXED.mortal] }));
+  meddlers.set(FIXED.failing, stack.use(await startMeddler({ address: FIXED.failing, upstream: FIXED.unbound })));
   stack.use(await startMeddler({ address: FIXED.blind, upstream: FIXED.unbound, blind: true }));
   const probe = (name: string): Meddling | undefined => (name === "." || name === "" || name.startsWith("broken.") ? "drop" : undefined);
   stack.use(await startMeddler({ address: FIXED.mute, upstream: FIXED.unbound, rule: probe }));
@@ -85,7 +88,7 @@ export async function openWorld(ground: Ground, sites: readonly Site[]): Promise
   stack.use(await startSilentServer(FIXED.silentPolicyHost));
   const real = await startRealReceivers(ground, sites, stack);
   const kept = stack.move();
-  return { ground, nsd, resolver, meddlers, real, files: rootFiles, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return { ground, nsd, resolver, mortal, meddlers, real, files: rootFiles, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
 async function writeRootFiles({ folder, tree }: Ground): Promise<World["files"]> {

@@ -1,0 +1,62 @@
+/** Runs the stories, each with a relay of its own, a few side by side, once the table is done with the machine. */
+import { messageOf } from "../../src/thrown.ts";
+import { relayConfiguration, startLabRelay } from "./relays.ts";
+import { settingsFor } from "./relay-settings.ts";
+import type { Verdict } from "./run.ts";
+import type { Story } from "./scenario.ts";
+import type { Site } from "./site.ts";
+import { Stage } from "./stage.ts";
+import type { World } from "./world/world.ts";
+
+export interface Play {
+  readonly story: Story;
+  readonly sites: Map<string, Site>;
+}
+
+export async function preparePlays(stories: readonly Story[], makeSite: (id: string) => Site): Promise<Play[]> {
+  const plays: Play[] = [];
+  for (const [at, story] of stories.entries()) {
+    const sites = new Map<string, Site>();
+    await story.prepare((label) => {
+      const site = makeSite(`t${String(at + 1).padStart(2, "0")}${label}`);
+      sites.set(label, site);
+      return site;
+    });
+    plays.push({ story, sites });
+  }
+  return plays;
+}
+
+export async function runPlays(plays: readonly Play[], world: World, report: (line: string) => void): Promise<Verdict[]> {
+  const verdicts: Verdict[] = [];
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let at = next++; at < plays.length; at = next++) {
+      const play = plays[at] as Play;
+      verdicts[at] = await runPlay(play, world);
+      report(`story: ${play.story.name}`);
+    }
+  };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+  return verdicts;
+}
+
+async function runPlay({ story, sites }: Play, world: World): Promise<Verdict> {
+  const settings = await settingsFor(world, [...sites.values()]);
+  await using relay = await startLabRelay(relayConfiguration(settings, story.settings ?? {}));
+  const stage = new Stage({ relay, world, sites });
+  try {
+    await story.run(stage);
+  } catch (error) {
+    stage.wrong.push(messageOf(error));
+  }
+  return {
+    subject: "Stories",
+    name: story.name,
+    section: story.section,
+    relay: "its own",
+    was: stage.course.join(", then "),
+    control: "among its steps",
+    wrong: stage.wrong,
+  };
+}
