@@ -1,6 +1,6 @@
 /**
- * Two projects: the rooms' tests, two files at a time, and after them the system tests one file at a time, since those
- * start whole relays and receivers and would only measure each other's noise.
+ * Two projects: the rooms' tests, two files at a time, and after them the system tests and the lab, one file at a time,
+ * since those start whole relays and receivers and would only measure each other's noise.
  */
 import { defineConfig } from "vitest/config";
 
@@ -13,7 +13,7 @@ export default defineConfig({
         test: {
           name: "rooms",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/system/**"],
+          exclude: ["test/system/**", "test/lab/**"],
           maxWorkers: 2,
           testTimeout: 20_000,
           sequence: { groupOrder: 0 },
@@ -23,7 +23,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "system",
-          include: ["test/system/**/*.test.ts"],
+          include: ["test/system/**/*.test.ts", "test/lab/**/*.test.ts"],
           maxWorkers: 1,
           fileParallelism: false,
           testTimeout: 120_000,
