@@ -104,7 +104,7 @@ function stsLines({ sts }: CheckSts, now: number): string[] {
   return [...row("MTA-STS", verdict, first), ...more.flatMap((line) => row("", "", line))];
 }
 
-function hostLines({ host, addresses, policy, verdict, demanded, problem }: CheckHost, now: number): string[] {
+function hostLines({ host, addresses, policy, problem }: CheckHost, now: number): string[] {
   const at = addresses.length === 0 ? "" : `  ${addresses.map((address) => shown(address, 45)).join(", ")}`;
   const lines = [`${shown(host, 255)}${at}`];
   if (policy !== undefined) {
@@ -114,18 +114,17 @@ function hostLines({ host, addresses, policy, verdict, demanded, problem }: Chec
     const rules = policy.rules.filter(({ effect }) => effect !== "idle");
     lines.push(...describeRules(rules).flatMap(indented));
   }
-  if (verdict === "try" && demanded !== undefined) lines.push(...indented(`demanded: ${shown(demanded, 300)}`));
   if (problem !== undefined) lines.push(...indented(`FAIL  not to be tried: ${describe(problem)}`));
   return lines;
 }
 
-function connectionLines({ address, port, step, tls, problem, wouldHaveFailed, used }: CheckConnection): string[] {
+function connectionLines({ address, port, step, tls, proof, problem, wouldHaveFailed, used }: CheckConnection): string[] {
   const at = address === undefined ? "" : ` [${shown(address, 45)}]${port === undefined || port === 25 ? "" : `:${port}`}`;
   const head =
     step === "done"
       ? `ok   ${at}  ready for MAIL${used ? ", delivery uses this one" : ""}`
       : `FAIL ${at}  at ${step}${problem === undefined ? "" : `: ${describe(problem)}`}`;
-  const session = tls === undefined ? [] : describeTls(tls);
+  const session = tls === undefined ? [] : describeTls(tls, proof, problem?.detail);
   return [...indented(head), ...[...session, ...describeWatched(wouldHaveFailed)].flatMap((line) => indented(`  ${line}`))];
 }
 

@@ -5,7 +5,7 @@
 import type { Rule } from "../policy/decision.ts";
 import type { HostEvidence, NextHopEvidence, StsEvidence, TlsaEvidence } from "../policy/evidence.ts";
 import type { DnssecState } from "../policy/facts.ts";
-import type { CertificateEvidence, TlsOutcome, TlsSession, WebPkiVerdict } from "../policy/outcome.ts";
+import type { CertificateEvidence, TlsFailure, TlsOutcome, TlsSession, WebPkiVerdict } from "../policy/outcome.ts";
 import { describeSpan, describeTime, plural, shown } from "./words.ts";
 
 /** Digests stand in full: whoever runs the host compares them. */
@@ -28,7 +28,7 @@ export function describeSts(sts: StsEvidence, now: number): string[] {
     case "policy": {
       const { mode, id, mx, fetchedAt, expires, trouble } = sts;
       const lines = [
-        `${mode}, id ${shown(id, 40)}, fetched ${minute(fetchedAt)} (${describeSpan(now - fetchedAt)} before), valid to ${minute(expires)}`,
+        `${mode}, id ${shown(id, 40)}, fetched ${minute(fetchedAt)} (${describeSpan(now - fetchedAt)} old), valid to ${minute(expires)}`,
       ];
       if (mx.length > 0) lines.push(`lists ${shown(mx.join(", "), 200)}`);
       if (trouble !== undefined) lines.push(`kept, though the latest look at it failed: ${shown(`${trouble.type}: ${trouble.detail}`)}`);
@@ -39,8 +39,8 @@ export function describeSts(sts: StsEvidence, now: number): string[] {
 
 export function describeMx(mx: NonNullable<NextHopEvidence["mx"]>, now: number): string {
   if (mx.kind === "failed") return `the look-up failed: ${shown(mx.detail)}`;
-  const what = mx.kind === "records" ? "records" : mx.kind === "none" ? "none: the domain is its own host" : "the domain does not exist";
-  return `${what}, ${signed(mx.security)}, ${freshness(mx.expires, now)}`;
+  const what = { records: "records", none: "none, so the domain is its own host", "no-such-name": "the domain does not exist" }[mx.kind];
+  return `${what}; ${signed(mx.security)}, ${freshness(mx.expires, now)}`;
 }
 
 export function describeDnssec(kind: DnssecState["kind"]): string {
@@ -119,12 +119,12 @@ interface StoredOutcome {
   readonly session: Omit<TlsSession, "webpki"> & { readonly webpki?: WebPkiVerdict };
 }
 
-/** `proof`: what is known of the host's name; without it nothing is said of the name. */
-export function describeTls(outcome: TlsOutcome, proof?: HostEvidence["host"]): string[] {
+/** `proof`: what is known of the host's name. `told`: what has been said beside it and need not be said twice. */
+export function describeTls(outcome: TlsOutcome, proof: HostEvidence["host"] | undefined, told = ""): string[] {
   if (outcome.kind === "clear") return [`no TLS: ${shown(outcome.because.detail)}`];
   const { session, referenceIdentifier }: StoredOutcome = outcome;
   const channel = `${shown(session.protocol, 20)} ${shown(session.cipher, 60)}`;
-  const verdicts = describeVerdicts(session, referenceIdentifier);
+  const verdicts = describeVerdicts(session, referenceIdentifier, told);
   const head =
     outcome.kind === "encrypted"
       ? `encrypted, not authenticated: ${channel}; ${shown(outcome.because.type)}`
@@ -134,13 +134,15 @@ export function describeTls(outcome: TlsOutcome, proof?: HostEvidence["host"]): 
 
 /** What a session that is authenticated is called: never "right host" where nothing proved the name (RFC 7672 §2.2.1). */
 export function authenticatedWord(session: Pick<StoredOutcome["session"], "dane">, proof: HostEvidence["host"] | undefined): string {
-  if (proof !== "none") return "authenticated";
-  return session.dane?.held === true ? "host authenticated, MX unsigned" : "authenticated, MX unproven";
+  const { dane } = session;
+  if (proof === "none") return dane?.held === true ? "host authenticated, MX unsigned" : "authenticated, MX unproven";
+  return dane?.held === false ? "authenticated, but not by DANE" : "authenticated";
 }
 
-function describeVerdicts({ webpki, dane }: StoredOutcome["session"], formerName: string | undefined): string[] {
+function describeVerdicts({ webpki, dane }: StoredOutcome["session"], formerName: string | undefined, told: string): string[] {
   const lines: string[] = [];
-  if (dane !== undefined) {
+  const isTold = ({ detail }: TlsFailure): boolean => told.includes(detail);
+  if (dane !== undefined && (dane.held || !isTold(dane.failure))) {
     lines.push(
       dane.held
         ? `DANE holds: matches TLSA ${shown(dane.record, RECORD_SHOWN)} of ${shown(dane.baseDomain, 255)}${dane.referenceIdentifier === undefined ? "" : `, for ${shown(dane.referenceIdentifier, 255)}`}`
@@ -149,7 +151,8 @@ function describeVerdicts({ webpki, dane }: StoredOutcome["session"], formerName
   }
   const name = webpki?.held === true ? webpki.referenceIdentifier : formerName;
   if (name !== undefined) lines.push(`certificate of a trusted CA for ${shown(name, 255)}`);
-  else if (webpki?.held === false) lines.push(`WebPKI fails: ${shown(`${webpki.failure.type}: ${webpki.failure.detail}`)}`);
+  else if (webpki?.held === false && !isTold(webpki.failure))
+    lines.push(`WebPKI fails: ${shown(`${webpki.failure.type}: ${webpki.failure.detail}`)}`);
   return lines;
 }
 

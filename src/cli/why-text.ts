@@ -165,7 +165,7 @@ function describeHost(report: HostReport, startedAt: number, told: DeliveryProbl
   const lines = [`${shown(report.host)}${address}  ${step}${report.reused === true ? ", on an open connection" : ""}`];
   const { policy, tls } = report;
   const facts = policy === undefined ? [] : [describeProof(policy), ...describeTlsaEvidence(policy.tlsa, startedAt)];
-  const session = tls === undefined ? [] : describeTls(tls, policy?.host);
+  const session = tls === undefined ? [] : describeTls(tls, policy?.host, report.problem?.detail);
   lines.push(...[...facts, ...session, ...describeWatched(policy?.wouldHaveFailed)].map((line) => `  ${line}`));
   // The problem that heads the card is not said twice.
   const isTold = told !== undefined && report.problem?.type === told.type && report.problem.detail === told.detail;

@@ -319,6 +319,7 @@ function connectionStage({ host, address, port, step, tls, problem: found, polic
     ...(port !== undefined && { port }),
     step: good ? "done" : step,
     ...(tls !== undefined && { tls }),
+    ...(policy !== undefined && { proof: policy.host }),
     ...(!good && found !== undefined && { problem: found }),
     ...(wouldHaveFailed !== undefined && { wouldHaveFailed }),
     used: false,

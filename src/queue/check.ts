@@ -80,6 +80,8 @@ export interface CheckConnection {
   /** `done`: MAIL could have been said. */
   readonly step: HostReport["step"];
   readonly tls?: TlsOutcome;
+  /** What proves that it is the right host, whoever answers there. */
+  readonly proof?: HostEvidence["host"];
   readonly problem?: DeliveryProblem;
   /** What published policy would have stopped, where it does not bind. */
   readonly wouldHaveFailed?: HostEvidence["wouldHaveFailed"];

@@ -3,17 +3,19 @@
  * policy, and an attempt that met it. The same values feed the renderers' tests and the examples in docs/policy.md.
  */
 import { advise } from "../../src/admin/advice.ts";
-import type { EntryStory } from "../../src/admin/handlers.ts";
+import type { Answers, EntryStory } from "../../src/admin/handlers.ts";
 import type { CheckLine } from "../../src/admin/stream.ts";
 import type { PolicyView } from "../../src/admin/policies.ts";
+import type { EmailAddress } from "../../src/mail/address.ts";
 import type { Domain, NextHop } from "../../src/mail/domain.ts";
 import type { Rule } from "../../src/policy/decision.ts";
 import type { HostEvidence, NextHopEvidence } from "../../src/policy/evidence.ts";
 import type { CertificateEvidence, TlsFailure, TlsOutcome } from "../../src/policy/outcome.ts";
+import type { QueueId } from "../../src/queue/entry.ts";
 import type { CheckStage, CheckVerdict, PolicyRefresh } from "../../src/queue/check.ts";
 import type { AttemptRecord, DeliveryProblem } from "../../src/queue/settlement.ts";
 import type { KeptStsPolicy } from "../../src/queue/store.ts";
-import { at, entryStory, NOW, waiting } from "./story.ts";
+import { at, entryStory, NOW, story } from "./story.ts";
 
 export const POLICY_TEXT = "version: STSv1\r\nmode: enforce\r\nmx: mx1.example.net\r\nmx: mx2.example.net\r\nmax_age: 604800\r\n";
 
@@ -250,15 +252,37 @@ export const refusedAttempt: AttemptRecord = {
 
 export const refusedEntry: EntryStory = {
   ...entryStory,
-  ...waiting,
+  id: "0KF47QZM90" as QueueId,
   nextHop: "example.net" as NextHop,
+  recipients: [{ address: "ann@example.net" as EmailAddress, state: "waiting" }],
+  attempts: 1,
   problem: unmatchedProblem,
   attemptRecords: [refusedAttempt],
   advice: advise(unmatchedProblem, {
     nextHop: "example.net",
-    id: waiting.id,
+    id: "0KF47QZM90",
     waits: true,
     demanded: refusedAttempt.demanded,
     ...(refusedAttempt.hosts[0] !== undefined && { report: refusedAttempt.hosts[0] }),
   }),
 };
+
+export const refusedStory: Answers["queue/story"] = {
+  ...story,
+  ...(story.message !== undefined && { message: { ...story.message, id: "0KF47QZM90" as QueueId, messageId: "<a7@example.com>" } }),
+  entries: [refusedEntry],
+};
+
+/** What the command prints when the bad host is the only one. */
+export const refused: readonly CheckLine[] = [
+  ...checkStages,
+  {
+    ...refusedVerdict,
+    advice: advise(unmatchedProblem, {
+      nextHop: "example.net",
+      waits: false,
+      checked: true,
+      report: { step: "handshake", tls: unmatched, policy: policyOf("mx2.example.net") },
+    }),
+  },
+];

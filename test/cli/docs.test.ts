@@ -6,7 +6,7 @@ import type { ProblemType } from "../../src/queue/settlement.ts";
 
 // mailq prints the machine's zone, as Postfix does.
 process.env["TZ"] = "UTC";
-const { examples, logExamples, startExample } = await import("./examples.ts");
+const { examples, logExamples, policyExamples, startExample } = await import("./examples.ts");
 
 const read = (name: string): string => readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), "utf8");
 
@@ -16,14 +16,18 @@ function shownCommands(text: string): { command: string; output: string }[] {
 }
 
 describe("what the handbooks show is what the program prints", () => {
-  for (const file of ["docs/queue.md", "README.md"])
+  for (const file of ["docs/queue.md", "docs/policy.md", "README.md"])
     for (const { command, output } of shownCommands(read(file))) {
-      const expected = command === "npm start" ? startExample : examples[command];
+      const expected = command === "npm start" ? startExample : (examples[command] ?? policyExamples[command]);
       if (expected !== undefined) test(`${file}: ${command}`, () => expect(output).toBe(expected));
     }
 
   test("every example has its place in the queue handbook", () => {
     expect(shownCommands(read("docs/queue.md")).map(({ command }) => command)).toEqual(expect.arrayContaining(Object.keys(examples)));
+  });
+
+  test("and every one about policy in docs/policy.md", () => {
+    expect(shownCommands(read("docs/policy.md")).map(({ command }) => command)).toEqual(Object.keys(policyExamples));
   });
 
   test("docs/logging.md shows real lines", () => {
@@ -43,7 +47,7 @@ test("every reason that advice links to is explained in docs/reasons.md", () => 
 });
 
 test("links between the documents lead somewhere", () => {
-  for (const file of ["README.md", "CONTRIBUTING.md", "docs/queue.md", "docs/logging.md", "docs/getting-started.md"]) {
+  for (const file of ["README.md", "CONTRIBUTING.md", "docs/queue.md", "docs/policy.md", "docs/logging.md", "docs/getting-started.md"]) {
     const folder = new URL(`../../${file}`, import.meta.url);
     for (const [, target = ""] of read(file).matchAll(/\]\(([^)#]+)[^)]*\)/g)) {
       if (target.startsWith("http")) continue;

@@ -4,6 +4,9 @@ import { plainLine } from "../../src/cli/log.ts";
 import { renderStart } from "../../src/cli/start-text.ts";
 import { renderWhy } from "../../src/cli/why-text.ts";
 import type { PosternEvent } from "../../src/events.ts";
+import { renderSource, renderStage } from "../../src/cli/check-text.ts";
+import { renderPolicies, renderPolicy, renderRefresh } from "../../src/cli/policy-text.ts";
+import { deliverable, refreshed, refusedStory, view } from "./check-story.ts";
 import { list, NOW, story, summary } from "./story.ts";
 
 const NEXT = Date.parse("2026-09-02T11:04:40Z");
@@ -56,6 +59,15 @@ export const examples: Readonly<Record<string, string>> = {
   "postern queue why 0KF3V7Q2M9": renderWhy(story, { all: false }),
   "postern queue why 0KF3V7Q2M9 --all": renderWhy(story, { all: true }),
   "postern mailq": renderMailq(list.entries),
+};
+
+/** Those of docs/policy.md. */
+export const policyExamples: Readonly<Record<string, string>> = {
+  "postern check example.net": deliverable.map((line) => renderStage(line, NOW)).join("") + renderSource(true),
+  "postern policy show example.net": renderPolicy(view),
+  "postern policy list": renderPolicies({ now: NOW, policies: view.kept === undefined ? [] : [view.kept] }),
+  "postern policy refresh example.net": renderRefresh({ ...refreshed, now: NOW }),
+  "postern queue why 0KF47QZM90": renderWhy(refusedStory, { all: false }),
 };
 
 export const logExamples: readonly string[] = [accepted, deferred, sent].map((event) => `2026-09-02T10:24:22.000Z ${plainLine(event)}`);
