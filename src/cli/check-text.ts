@@ -148,7 +148,7 @@ function verdictLines({ kind, through, failed, problem, final, advice, cutShort 
   if (advice !== undefined) {
     lines.push(...row("who acts", "", shown(advice.whoActs)));
     for (const line of advice.meanwhile) lines.push(...row("meanwhile", "", shown(line)));
-    lines.push(...row("read", "", advice.docs));
+    lines.push(...row("read", "", shown(advice.docs)));
   }
   if (cutShort === true)
     lines.push(

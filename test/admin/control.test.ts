@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AlreadyRunning, type Control, controlPath, openControl } from "../../src/admin/control.ts";
+import { keptPolicy } from "../cli/check-story.ts";
 import { NOW } from "../cli/story.ts";
 import { type FakeIo, fakeIo, RUNNING } from "./fake-io.ts";
 
@@ -55,7 +56,7 @@ describe("the control socket", () => {
     await once(spawn(process.execPath, ["-e", script], { stdio: "ignore" }), "exit");
     expect(existsSync(join(folder, "postern.sock"))).toBe(true);
     control = await openControl(folder, io);
-    expect((await ask(control.path, "status")).body).toEqual({ running: true, relay: RUNNING });
+    expect((await ask(control.path, "status")).body).toEqual({ running: true, relay: RUNNING, dnssec: io.resolver });
   });
 
   test("a socket at which somebody answers is left alone, even one that says nothing", async () => {
@@ -116,6 +117,148 @@ describe("the control socket", () => {
   });
 });
 
+/** A streamed answer: what came, when it had come, and how it ended. */
+function stream(path: string, body: object, onLine: (line: Record<string, unknown>) => void = () => {}) {
+  const lines: Record<string, unknown>[] = [];
+  const sent = request({ socketPath: path, path: "/check", method: "POST", agent: false });
+  const done = new Promise<number>((resolve, reject) => {
+    sent.on("error", reject);
+    sent.on("response", (response) => {
+      let rest = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => {
+        rest += chunk;
+        for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n")) {
+          const line = JSON.parse(rest.slice(0, end)) as Record<string, unknown>;
+          rest = rest.slice(end + 1);
+          lines.push(line);
+          onLine(line);
+        }
+      });
+      response.on("end", () => resolve(response.statusCode ?? 0));
+      response.on("error", reject);
+    });
+  });
+  sent.end(JSON.stringify(body));
+  return { lines, done, sent };
+}
+
+describe("a check on the socket", () => {
+  test("each stage goes out when it is known, the verdict with advice", async () => {
+    let release = (): void => {};
+    io.holdCheck = () => new Promise((resolve) => (release = resolve));
+    control = await openControl(folder, io);
+    const seen: unknown[] = [];
+    const { lines, done } = stream(control.path, { destination: "Jo@EXAMPLE.net", tag: "required", connect: false }, (line) => {
+      seen.push(line["stage"]);
+      // Nothing is held back: the last stage is let go only once all others have come.
+      if (seen.length === 6) release();
+    });
+    expect(await done).toBe(200);
+    expect(seen).toEqual(["destination", "resolver", "mx", "mta-sts", "host", "connection", "verdict"]);
+    expect(io.calls).toEqual([{ name: "check", value: { nextHop: "example.net", options: { connect: false, tag: "required" } } }]);
+    const advice = lines.at(-1)?.["advice"] as { whoActs: string; meanwhile: string[] };
+    expect(advice.whoActs).toContain("publish a TLSA record for the key that mx2.example.net uses now");
+    expect(advice.meanwhile).toEqual([expect.stringContaining("{ published: report }")]);
+  });
+
+  test("whoever goes away stops it", async () => {
+    const stopped = new Promise<void>((resolve) => {
+      io.holdCheck = (stop) =>
+        new Promise((end) =>
+          stop.addEventListener("abort", () => {
+            resolve();
+            end();
+          }),
+        );
+    });
+    control = await openControl(folder, io);
+    const { done, sent } = stream(control.path, { destination: "example.net" }, (line) => {
+      if (line["stage"] === "connection") sent.destroy();
+    });
+    await expect(done).rejects.toThrow();
+    await stopped;
+    expect((await ask(control.path, "status")).code).toBe(200);
+  });
+
+  test("a fault on the way is the last line", async () => {
+    io.checkError = new Error("disk I/O error");
+    control = await openControl(folder, io);
+    const { lines, done } = stream(control.path, { destination: "example.net" });
+    expect(await done).toBe(200);
+    expect(lines.at(-1)).toEqual({ error: "disk I/O error" });
+  });
+
+  test.each<[string, string, number]>([
+    ["a destination that is none", '{"destination":"a b"}', 400],
+    ["no destination", "{}", 400],
+    ["an unknown tag", '{"destination":"example.net","tag":"perhaps"}', 400],
+    ["no JSON", "{", 400],
+  ])("%s is refused before anything is asked", async (_name, body, code) => {
+    control = await openControl(folder, io);
+    expect((await ask(control.path, "check", body)).code).toBe(code);
+    expect(io.calls).toEqual([]);
+  });
+
+  test("no more than eight at a time", async () => {
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    io.holdCheck = () => held;
+    control = await openControl(folder, io);
+    const { path } = control;
+    await Promise.all(
+      Array.from({ length: 8 }, () => new Promise<void>((begun) => stream(path, { destination: "example.net" }, () => begun()))),
+    );
+    expect(await ask(path, "check", '{"destination":"example.net"}')).toEqual({
+      code: 503,
+      body: { error: "8 checks are under way already" },
+    });
+    release();
+  });
+});
+
+describe("published policy", () => {
+  test("the list is what is kept, its text read", async () => {
+    control = await openControl(folder, io);
+    const { body } = await ask(control.path, "policy/list", '{"limit":1,"after":"a.test"}');
+    expect(body["policies"]).toEqual([
+      expect.objectContaining({ policyDomain: "example.net", policy: expect.objectContaining({ mode: "enforce", maxAge: 604_800 }) }),
+    ]);
+    expect(body["next"]).toBe("example.org");
+    expect(io.calls).toEqual([{ name: "policies.list", value: { limit: 1, after: "a.test" } }]);
+  });
+
+  test("show says which setting holds for a domain, for an address, and for the relay", async () => {
+    control = await openControl(folder, io);
+    const shown = async (request: object) => (await ask(control?.path ?? "", "policy/show", JSON.stringify(request))).body;
+    expect(await shown({ domain: "example.org" })).toMatchObject({
+      published: { mode: "report", setting: "tls.domains: example.org" },
+      floor: { level: "authenticated", setting: "tls.floor of this relay" },
+      daneSeen: NOW - 3_600_000,
+    });
+    expect(await shown({ domain: "jo@EXAMPLE.net" })).toMatchObject({ domain: "example.net", kept: { policy: { id: "20260801T0000" } } });
+    expect(await shown({})).toMatchObject({ domains: { "example.org": { published: "report" } }, dnssec: { kind: "validating" } });
+    expect(await shown({ domain: "[192.0.2.1]" })).not.toHaveProperty("kept");
+  });
+
+  test("refresh fetches for a domain, and for nothing else", async () => {
+    control = await openControl(folder, io);
+    expect((await ask(control.path, "policy/refresh", '{"domain":"example.net"}')).body).toMatchObject({ fetch: { ok: true }, now: NOW });
+    expect((await ask(control.path, "policy/refresh", '{"domain":"[192.0.2.1]"}')).code).toBe(400);
+    expect(io.calls).toEqual([{ name: "policies.refresh", value: "example.net" }]);
+  });
+
+  test("a kept text that no longer parses hides nothing else", async () => {
+    io.policies.list = () => Promise.resolve({ policies: [{ ...keptPolicy, policy: { ...kept(), text: "mode: enforce" } }] });
+    control = await openControl(folder, io);
+    expect((await ask(control.path, "policy/list")).body["policies"]).toEqual([{ policyDomain: "example.net", lastUsed: NOW - 600_000 }]);
+  });
+});
+
+const kept = () => {
+  if (keptPolicy.policy === undefined) throw new Error("the story keeps a policy");
+  return keptPolicy.policy;
+};
+
 describe("handlers", () => {
   test("retry makes entries due and wakes their destinations", async () => {
     control = await openControl(folder, io);
@@ -167,6 +310,13 @@ describe("handlers", () => {
     ["no listener", (fake) => (fake.relay = { ...RUNNING, listeners: [] }), false, /no listener/],
     ["a commit that fails", (fake) => (fake.probeError = new Error("readonly database")), false, /cannot be written: readonly database/],
     ["a disk that is nearly full", (fake) => (fake.trouble = "full"), false, /new mail is refused/],
+    [
+      "a resolver that does not validate: a warning, for mail still goes",
+      (fake) => (fake.resolver = { kind: "blind", detail: "127.0.0.11 answered a broken name", since: NOW }),
+      true,
+      /^ok: .*; warning: DNSSEC-blind, 127\.0\.0\.11 answered/,
+    ],
+    ["no look-up at all", (fake) => (fake.lookups = "unbound does not start"), false, /nothing can be looked up.*unbound does not start/],
   ])("health: %s", async (_name, break_, healthy, text) => {
     break_(io);
     control = await openControl(folder, io);

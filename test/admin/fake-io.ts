@@ -5,7 +5,9 @@ import type { DnssecState } from "../../src/policy/facts.ts";
 import { checkStages, keptPolicy, refreshed, refusedVerdict } from "../cli/check-story.ts";
 import { list, NOW, story, summary } from "../cli/story.ts";
 
-export interface FakeIo extends AdminIo {
+export interface FakeIo extends Omit<AdminIo, "policies" | "check"> {
+  check: AdminIo["check"];
+  readonly policies: { -readonly [K in keyof AdminIo["policies"]]: AdminIo["policies"][K] };
   readonly calls: { readonly name: string; readonly value: unknown }[];
   readonly people: Map<string, User>;
   relay: RelayStatus | undefined;

@@ -8,6 +8,8 @@ import { type Control, openControl } from "../../src/admin/control.ts";
 import { CliFailure, EXIT } from "../../src/cli/io.ts";
 import type { QueueStore } from "../../src/queue/store.ts";
 import { type FakeIo, fakeIo, RUNNING } from "../admin/fake-io.ts";
+import type { CheckVerdict } from "../../src/queue/check.ts";
+import { refreshed, refusedVerdict } from "./check-story.ts";
 import { run } from "./run.ts";
 import { entryStory, NOW, story } from "./story.ts";
 
@@ -171,6 +173,124 @@ describe("queue commands ask the running relay", () => {
     expect((await run(["queue", "retry", "--everything", "--dry-run"], { folder })).out).toBe("2 messages would be tried now.\n");
   });
 });
+
+describe("check and policy", () => {
+  const usage: [name: string, argv: string[], err: RegExp][] = [
+    ["no destination", ["check"], /missing required argument 'destination'/],
+    ["a destination that is none", ["check", "a b"], /"a b": not a domain name/],
+    ["an unknown option", ["check", "example.net", "--colour"], /unknown option '--colour'/],
+    ["two tags", ["check", "example.net", "--requiretls", "--tls-optional"], /exclude each other/],
+  ];
+  for (const [name, argv, err] of usage)
+    test(`${name} is 2, which no verdict is`, async () => {
+      await relay();
+      const ran = await run(argv, { folder });
+      expect(ran).toMatchObject({ code: 2, out: "", err: expect.stringMatching(err) });
+      expect(io.calls).toEqual([]);
+    });
+
+  test("help has examples and its own exit codes", async () => {
+    const { out, code } = await run(["check", "--help"], { folder });
+    expect(code).toBe(0);
+    expect(out).toMatch(/postern check example\.net --no-connect[\s\S]*3 {2}a look-up failed/);
+    expect((await run(["policy", "--help"], { folder })).out).toMatch(/postern policy refresh example\.net/);
+  });
+
+  test("the running relay is asked, and says so", async () => {
+    await relay();
+    const ran = await run(["check", "jo@Example.NET", "--tls-optional", "--no-connect"], { folder });
+    expect(io.calls).toEqual([{ name: "check", value: { nextHop: "example.net", options: { connect: false, tag: "optional" } } }]);
+    expect(ran).toMatchObject({ code: 1, err: "" });
+    expect(ran.out).toMatch(/^example\.net, [\s\S]*verdict +FAIL +refused by policy[\s\S]*asked the running server\)\n$/);
+  });
+
+  const verdicts: [kind: CheckVerdict["kind"], code: number][] = [
+    ["deliverable", 0],
+    ["refused", 1],
+    ["undeliverable", 1],
+    ["lookup-failed", 3],
+  ];
+  for (const [kind, code] of verdicts)
+    test(`${kind} is ${code}, in JSON one value a line`, async () => {
+      io.check = (_nextHop, _options, emit) => Promise.resolve(emit({ ...refusedVerdict, kind }));
+      await relay();
+      const ran = await run(["check", "example.net", "--json"], { folder });
+      expect(ran.code).toBe(code);
+      expect(
+        ran.out
+          .trimEnd()
+          .split("\n")
+          .map((line) => (JSON.parse(line) as { kind: string }).kind),
+      ).toEqual([kind]);
+    });
+
+  test("a stream that breaks off is an error, whatever came before", async () => {
+    io.checkError = new Error("disk I/O error");
+    await relay();
+    expect(await run(["check", "example.net"], { folder })).toMatchObject({ code: 70, err: "postern: the relay says: disk I/O error\n" });
+    const broken = createServer((socket) => {
+      socket.on("data", (chunk: Buffer) => {
+        if (!chunk.includes("/check")) socket.end("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+        else socket.end('HTTP/1.1 200 OK\r\ncontent-length: 21\r\n\r\n{"stage":"resolver",\n');
+      });
+    });
+    await control?.close();
+    control = undefined;
+    broken.listen(join(folder, "postern.sock"));
+    await once(broken, "listening");
+    expect(await run(["check", "example.net"], { folder })).toMatchObject({ code: 70, err: expect.stringMatching(/cannot be read/) });
+    broken.close();
+    await once(broken, "close");
+  });
+
+  test("without a relay the same is made from the settings, and said", async () => {
+    let closed = 0;
+    const fake = fakeIo();
+    const openProbe = () =>
+      Promise.resolve({
+        check: fake.check,
+        refresh: fake.policies.refresh,
+        dnssec: () => ({ kind: "validating" as const, detail: "", since: NOW }),
+        close: () => Promise.resolve(void closed++),
+      });
+    const ran = await run(["check", "example.net"], { folder, rooms: { openProbe } });
+    expect(ran.code).toBe(1);
+    expect(ran.out).toMatch(/no relay runs: asked from here, with these settings; a running one may know more\n$/);
+    expect(closed).toBe(1);
+    // Only an empty place has nothing to show.
+    expect((await run(["policy", "list"], { folder, rooms: { openProbe } })).code).toBe(75);
+  });
+
+  test("policy show, list and refresh", async () => {
+    await relay();
+    expect((await run(["policy", "show", "example.net"], { folder })).out).toMatch(/^domain +example\.net\n[\s\S]*MTA-STS +mode enforce/m);
+    expect((await run(["policy", "show"], { folder })).out).toMatch(/domains +example\.org: published report/);
+    expect((await run(["policy", "list", "--limit", "1"], { folder })).out).toMatch(/^DOMAIN[\s\S]*\nMore: add --after example\.org\n$/);
+    expect((await run(["policy", "refresh", "example.net"], { folder })).code).toBe(0);
+    expect(JSON.parse((await run(["policy", "refresh", "example.net", "--json"], { folder })).out)).toHaveProperty("fetch.ok", true);
+    expect((await run(["policy", "list", "--limit", "0"], { folder })).code).toBe(64);
+    expect((await run(["policy", "show", "a b"], { folder })).code).toBe(64);
+  });
+
+  test("a refresh that failed is 1, and says why and what stays", async () => {
+    const failure = { type: "sts-policy-fetch-error", detail: "status 500", whoActs: "receiver" } as const;
+    io.policies.refresh = () => Promise.resolve({ ...refreshed, fetch: { ok: false, failure }, finding: { ...found(), trouble: failure } });
+    await relay();
+    const ran = await run(["policy", "refresh", "example.net"], { folder });
+    expect(ran.code).toBe(1);
+    expect(ran.out).toMatch(/mta-sts\.txt FAILED\n +sts-policy-fetch-error: status 500\n[\s\S]*kept in spite of: sts-policy-fetch-error/);
+  });
+
+  test("status says what the resolver is worth", async () => {
+    await relay();
+    expect((await run(["status"], { folder })).out).toMatch(/^DNSSEC +validating since .* UTC: 127\.0\.0\.1 validates$/m);
+  });
+});
+
+const found = () => {
+  if (refreshed.finding.kind !== "policy") throw new Error("the story finds a policy");
+  return refreshed.finding;
+};
 
 describe("users", () => {
   test("a password comes from standard input and leaves only as a hash", async () => {
