@@ -2,12 +2,15 @@
 import type { FetchStsPolicy, StsFetchSettings } from "../../src/lookup/sts-fetch.ts";
 import { createStsFetch } from "../../src/lookup/sts-fetch.ts";
 import { createAddressGuard } from "../../src/lookup/special-addresses.ts";
+import type { PosternEvent } from "../../src/events.ts";
+import { createStsLookup, type StsLookup, type StsLookupSettings } from "../../src/lookup/sts-lookup.ts";
+import type { StsFinding } from "../../src/policy/facts.ts";
 import type { Domain } from "../../src/mail/domain.ts";
 import type { KeptStsPolicy, PolicyStore } from "../../src/queue/store.ts";
 import { createTestCa, type IssuedCertificate } from "../support/certificates.ts";
 import type { DnsServer, Zone } from "../support/dns-server.ts";
 import { MovedClock } from "../support/moved-clock.ts";
-import { type PolicyHost, type PolicyHostOptions, startPolicyHost } from "../support/policy-host.ts";
+import { type PolicyHost, type PolicyHostOptions, policyText, type PolicyWishes, startPolicyHost } from "../support/policy-host.ts";
 import type { DnsClient } from "../../src/lookup/dns.ts";
 import { open, world } from "./world.ts";
 
@@ -87,5 +90,84 @@ export class MemoryPolicies implements PolicyStore {
 
   #check(): void {
     if (this.broken !== undefined) throw this.broken;
+  }
+}
+
+const MINUTE = 60_000;
+const DAY = 86_400_000;
+
+export const settings: StsLookupSettings = {
+  fetchTimeout: MINUTE,
+  retryAfter: 5 * MINUTE,
+  refreshEvery: DAY,
+  refreshUnused: 30 * DAY,
+  concurrentFetches: 20,
+};
+
+export interface StsWorld extends FetchWorld {
+  readonly sts: StsLookup;
+  readonly store: MemoryPolicies;
+  readonly events: PosternEvent[];
+  /** What is found for example.test, in short: `enforce 1`, `enforce 1 (sts-policy-fetch-error)`, `none`, `unavailable (…)`. */
+  find(policyDomain?: string): Promise<string>;
+  /** Publishes a TXT record and a policy under it. */
+  publish(id: string, wishes?: PolicyWishes): void;
+  /** The TXT record alone; undefined takes it away. */
+  record(...texts: string[]): void;
+  /** Lets the TXT record's TTL run out. */
+  ttl(): Promise<void>;
+  /** The same store behind a new process. */
+  restart(): StsWorld;
+}
+
+/** The whole service. The TXT record's TTL is one second, and denials are kept as long. */
+export async function stsWorld(
+  wishes: FetchWishes & { store?: MemoryPolicies; most?: number; settings?: Partial<StsLookupSettings> } = {},
+): Promise<StsWorld> {
+  const fetching = await fetchWorld(wishes);
+  fetching.server.setNegativeTtl({ ttl: 1, minimum: 1 });
+  return serviceOver(fetching, wishes.store ?? new MemoryPolicies(), { ...settings, ...wishes.settings }, wishes.most);
+}
+
+function serviceOver(fetching: FetchWorld, store: MemoryPolicies, rules: StsLookupSettings, most: number | undefined): StsWorld {
+  const { host, server, dns, clock, fetch } = fetching;
+  const events: PosternEvent[] = [];
+  const sts = createStsLookup({
+    findTxt: (name) => dns.ask(name, "TXT"),
+    fetch,
+    store,
+    clock,
+    random: () => 0.5,
+    emit: (event) => void events.push(event),
+    settings: () => rules,
+    ...(most !== undefined && { most }),
+  });
+  open.push({ close: () => sts.stop() });
+  const record = (...texts: string[]): void => server.set("_mta-sts.example.test", texts.length === 0 ? undefined : { TXT: texts, ttl: 1 });
+  return {
+    ...fetching,
+    sts,
+    store,
+    events,
+    record,
+    find: async (policyDomain = EXAMPLE) => inShort(await sts.find(policyDomain as Domain)),
+    publish(id, policy) {
+      record(`v=STSv1; id=${id};`);
+      host.serve(EXAMPLE, policyText(policy));
+    },
+    ttl: () => clock.pass(10_000),
+    restart: () => serviceOver(fetching, store, rules, most),
+  };
+}
+
+export function inShort(finding: StsFinding): string {
+  switch (finding.kind) {
+    case "not-asked":
+    case "none":
+      return finding.kind;
+    case "unavailable":
+      return `unavailable (${finding.failure.type})`;
+    case "policy":
+      return `${finding.policy.mode} ${finding.id}${finding.trouble === undefined ? "" : ` (${finding.trouble.type})`}`;
   }
 }
