@@ -13,11 +13,7 @@ import { createDecider } from "../delivery/decide.ts";
 import { loadRoots } from "../delivery/tls-options.ts";
 import type { EmitEvent } from "../events.ts";
 import { createConfiguredHostLookup } from "../lookup/configured-host.ts";
-import { openResolver } from "../lookup/resolver.ts";
-import { createAddressGuard } from "../lookup/special-addresses.ts";
-import { createStsFetch } from "../lookup/sts-fetch.ts";
-import { createStsLookup } from "../lookup/sts-lookup.ts";
-import { createFindTlsa } from "../lookup/tlsa-lookup.ts";
+import { openLookups } from "../lookups.ts";
 import type { Domain, NextHop } from "../mail/domain.ts";
 import { createDaneJudge } from "../policy/dane-match.ts";
 import type { DnssecState } from "../policy/facts.ts";
@@ -39,30 +35,17 @@ export async function openProbe(settings: Settings, kept: PolicyStore | undefine
   const store = kept ?? forgetfulStore();
   const rules = makeRules(settings);
   const readText = (path: string): string => readFileSync(path, "utf8");
-  const roots = (setting: string | undefined) => loadRoots(setting ?? settings.tls.roots, readText);
+  const roots = loadRoots(settings.tls.roots, readText);
   const folder = resolve(settings.data.folder);
   const scratch = existsSync(folder) ? undefined : mkdtempSync(join(tmpdir(), "postern-check-"));
-  const resolver = await openResolver(settings.resolver, {
-    clock,
-    emit,
-    dataFolder: scratch ?? folder,
-    roots: roots(settings.resolver.roots),
-    ipv6: () => rules.useIpv6,
-  });
-  const { mtaSts } = settings.tls;
-  const sts = createStsLookup({
-    findTxt: (name) => resolver.client.ask(name, "TXT"),
-    fetch: createStsFetch({
-      findAddresses: (host) => resolver.client.findAddresses(host),
-      guard: createAddressGuard(settings.delivery.allowedAddresses),
-      settings: () => ({ ...mtaSts, roots: roots(mtaSts.roots) }),
-      clock,
-    }),
-    store,
+  const { resolver, findTlsa, sts, close } = await openLookups(settings, {
     clock,
     random: Math.random,
     emit,
-    settings: () => mtaSts,
+    policies: store,
+    dataFolder: scratch ?? folder,
+    ipv6: () => rules.useIpv6,
+    readText,
   });
   // What the resolver is worth is asked once, now: afterwards it is a fact like any other.
   await resolver.testNow();
@@ -74,14 +57,14 @@ export async function openProbe(settings: Settings, kept: PolicyStore | undefine
       timeout: settings.resolver.timeout * settings.resolver.attempts,
       ipv6: () => rules.useIpv6,
     }),
-    findTlsa: createFindTlsa(resolver.client, () => resolver.dnssec()),
+    findTlsa,
     findStsPolicy: sts.find,
     dnssec: () => resolver.dnssec(),
     findDane: (nextHop) => store.findDane(nextHop),
     decide: createDecider(settings.tls.daneDigests),
     open: createConnector({
       timeouts: checkTimeouts(settings.delivery.timeouts),
-      roots: roots(undefined),
+      roots,
       clock,
       judgeDane: createDaneJudge(),
     }),
@@ -93,8 +76,7 @@ export async function openProbe(settings: Settings, kept: PolicyStore | undefine
     refresh: (policyDomain) => sts.refresh(policyDomain),
     dnssec: () => resolver.dnssec(),
     async close() {
-      await sts.stop();
-      await resolver.close();
+      await close();
       if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
     },
   };
