@@ -30,8 +30,8 @@ export interface Lookups {
   readonly resolver: Resolver;
   readonly findTlsa: FindTlsa;
   readonly sts: StsLookup;
-  /** Other settings are in force. Throws where a file of trust anchors cannot be read; then the old ones stay. */
-  reload(settings: Settings): void;
+  /** Reads what other settings name; throws where a file of trust anchors cannot be read. What it returns puts them in force. */
+  prepare(settings: Settings): () => void;
   close(): Promise<void>;
 }
 
@@ -75,9 +75,12 @@ export async function openLookups(first: Settings, io: LookupsIo): Promise<Looku
     resolver,
     findTlsa: createFindTlsa(client, () => resolver.dnssec()),
     sts: stsLookup,
-    reload(settings) {
-      sts = readSts(settings);
-      client.clear();
+    prepare(settings) {
+      const next = readSts(settings);
+      return () => {
+        sts = next;
+        client.clear();
+      };
     },
     async close() {
       await stsLookup.stop();

@@ -139,10 +139,11 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         const comparison = compareSettings(settings, reread.settings);
         const { timeouts } = reread.settings.delivery;
         const newOpen = makeConnector(reread.settings, timeouts, clock);
+        const useLookups = opened.prepare(reread.settings);
         const newOpenForCheck = makeConnector(reread.settings, checkTimeouts(timeouts), clock);
         const { submission: section, users } = reread.settings;
         const refreshed = (await submission?.reload(section, users, submissionNeeds(reread.settings))) ?? [];
-        opened.reload(reread.settings);
+        useLookups();
         settings = reread.settings;
         open = newOpen;
         openForCheck = newOpenForCheck;

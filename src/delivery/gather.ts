@@ -50,14 +50,16 @@ const DANE_REMEMBERED = 90 * 86_400_000;
 /** Asks what the route leaves open. The next hop is a name where the route is `mx`. `now` in ms since 1970. */
 export async function gatherFacts(nextHop: NextHop, route: Route, tls: FloorSettings, now: number, io: FactsIo): Promise<RoutingFacts> {
   const dnssec = io.dnssec();
-  const mx = route.kind === "mx" ? io.lookup.findMx(nextHop as Domain) : undefined;
-  const sts = findSts(nextHop, route, tls, io);
-  const seen = dnssec.kind === "blind" ? await io.findDane(nextHop) : undefined;
+  const [mx, sts, seen] = await Promise.all([
+    route.kind === "mx" ? io.lookup.findMx(nextHop as Domain) : undefined,
+    findSts(nextHop, route, tls, io),
+    dnssec.kind === "blind" ? io.findDane(nextHop) : undefined,
+  ]);
   return {
     nextHop,
     route,
-    ...(mx !== undefined && { mx: await mx }),
-    sts: await sts,
+    ...(mx !== undefined && { mx }),
+    sts,
     dnssec,
     ...(seen !== undefined && seen > now - DANE_REMEMBERED && { daneSeen: seen }),
   };
