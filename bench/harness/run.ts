@@ -2,61 +2,19 @@
  * One workload: a relay started through bench/peer on fresh folders, a sink and a load as processes of their own, and
  * what it cost. Everything stays on loopback addresses; every wait has an end.
  */
-import { execFileSync, fork, spawn, type ChildProcess } from "node:child_process";
+import { fork, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { makeCertificate } from "./certificates.ts";
 import type { LoadOrder, LoadReport } from "./load.ts";
 import { costOf, monotonic, percentile } from "./measure.ts";
-
-export interface Workload {
-  readonly name: string;
-  readonly about: string;
-  readonly messages: number;
-  readonly size: number;
-  readonly connections: number;
-  readonly tls: "none" | "encrypt" | "verify";
-  readonly rate?: number;
-  /** Messages queued first for so many silent destinations. */
-  readonly silent?: { readonly messages: number; readonly destinations: number };
-  /** Not counted. */
-  readonly warmup: number;
-}
-
-export const workloads: Readonly<Record<string, Workload>> = {
-  a: {
-    name: "a",
-    about: "2 KB, 20 connections in, authenticated TLS out",
-    messages: 20_000,
-    size: 2048,
-    connections: 20,
-    tls: "verify",
-    warmup: 500,
-  },
-  d: {
-    name: "d",
-    about: "20 messages of 20 MB, authenticated TLS out",
-    messages: 20,
-    size: 20_000_000,
-    connections: 5,
-    tls: "verify",
-    warmup: 0,
-  },
-  g: {
-    name: "g",
-    about: "100 a second while 10,000 wait for 100 silent destinations",
-    messages: 1000,
-    size: 2048,
-    connections: 20,
-    tls: "none",
-    rate: 100,
-    silent: { messages: 10_000, destinations: 100 },
-    warmup: 0,
-  },
-};
+import { certifyPublished, publishedSettings, type PublishedFiles } from "./published.ts";
+import type { WorldReport } from "./policy-world.ts";
+import type { Workload } from "./workloads.ts";
 
 export interface WorkloadResult {
   readonly workload: string;
@@ -73,6 +31,10 @@ export interface WorkloadResult {
   readonly inClear: number;
   readonly connectionsOut: number;
   readonly refused: readonly string[];
+  /** CPU of the messages that are not counted: first contacts, and code not compiled yet. */
+  readonly warmupCpuMs: number;
+  /** What was asked of DNS and of policy hosts, where domains publish policy. */
+  readonly world?: WorldReport;
 }
 
 interface SinkReport {
@@ -98,35 +60,6 @@ function answer<T>(child: ChildProcess, limit: number, question?: LoadOrder | st
     child.once("exit", ended).once("message", got);
     if (question !== undefined) child.send(question);
   });
-}
-
-function makeCertificate(folder: string): { certificate: string; key: string } {
-  const certificate = join(folder, "sink.pem");
-  const key = join(folder, "sink.key");
-  const names = ["-subj", "/CN=sink.test", "-addext", "subjectAltName=DNS:sink.test"];
-  execFileSync(
-    "openssl",
-    [
-      "req",
-      "-x509",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-      "-days",
-      "2",
-      "-keyout",
-      key,
-      "-out",
-      certificate,
-      ...names,
-    ],
-    {
-      stdio: "ignore",
-    },
-  );
-  return { certificate, key };
 }
 
 async function freePort(): Promise<number> {
@@ -155,6 +88,8 @@ export interface RunOptions {
   readonly limit: number;
   /** An executable with the interface of bench/peer. */
   readonly peer: string;
+  /** Leaves out what the relay itself says. */
+  readonly quiet?: boolean;
 }
 
 export async function runWorkload(workload: Workload, options: RunOptions): Promise<WorkloadResult> {
@@ -163,7 +98,8 @@ export async function runWorkload(workload: Workload, options: RunOptions): Prom
   mkdirSync(relayFolder);
   // Some peers drop their privileges.
   for (const path of [folder, relayFolder]) chmodSync(path, 0o755);
-  const { certificate, key } = makeCertificate(folder);
+  const published = workload.published === true ? certifyPublished(folder, workload.domains) : undefined;
+  const { certificate, key } = published?.mx ?? makeCertificate(folder, "sink", ["sink.test"]);
   const children: ChildProcess[] = [];
   const start = (name: string, environment: Record<string, string>) => {
     const child = fork(here(name), { env: { ...process.env, ...environment }, serialization: "advanced" });
@@ -171,8 +107,20 @@ export async function runWorkload(workload: Workload, options: RunOptions): Prom
     return child;
   };
   try {
-    const sink = start("sink.ts", { SINK_CERT: certificate, SINK_KEY: key, SINK_SILENT: String(workload.silent?.destinations ?? 0) });
+    const sink = start("sink.ts", {
+      SINK_CERT: certificate,
+      SINK_KEY: key,
+      SINK_DOMAINS: String(workload.domains),
+      SINK_SILENT: String(workload.silent?.destinations ?? 0),
+    });
     const { sinkPort, deadPort } = await answer<{ sinkPort: number; deadPort: number }>(sink, 10_000);
+    const world = published === undefined ? undefined : start("policy-world.ts", worldSettings(workload, published, sinkPort));
+    let extra = process.env["BENCH_EXTRA"] ?? "";
+    if (world !== undefined && published !== undefined) {
+      const said = await answer<{ dnsPort: number; fault?: string }>(world, 10_000);
+      if (said.fault !== undefined) throw new Error(said.fault);
+      extra += `\n${publishedSettings(options.peer, { mx: sinkPort, dns: said.dnsPort }, published.roots)}`;
+    }
     const port = await freePort();
     const relay = spawn(options.peer, ["start", relayFolder], {
       env: {
@@ -183,10 +131,11 @@ export async function runWorkload(workload: Workload, options: RunOptions): Prom
         BENCH_TLS: workload.tls,
         BENCH_CERT: certificate,
         BENCH_KEY: key,
-        BENCH_DOMAINS: "1",
+        BENCH_DOMAINS: published === undefined ? String(workload.domains) : "1",
         BENCH_DIR: relayFolder,
+        BENCH_EXTRA: extra,
       },
-      stdio: ["ignore", "ignore", "inherit"],
+      stdio: ["ignore", "ignore", options.quiet === true ? "ignore" : "inherit"],
     });
     children.push(relay);
     await untilListening(port, relay);
@@ -198,8 +147,8 @@ export async function runWorkload(workload: Workload, options: RunOptions): Prom
       connections: workload.connections,
       rate: 0,
       first,
-      domain: "d",
-      domains: 1,
+      domain: published === undefined ? "d" : "p",
+      domains: workload.domains,
       ...rest,
     });
     const limit = options.limit * 1000;
@@ -209,10 +158,12 @@ export async function runWorkload(workload: Workload, options: RunOptions): Prom
         await new Promise((done) => setTimeout(done, 20));
       }
     };
+    const cold = costOf(relay.pid ?? 0);
     if (workload.warmup > 0) {
       await answer<LoadReport>(load, limit, order(workload.warmup, 1_000_000_000));
       await delivered(workload.warmup);
     }
+    const warm = costOf(relay.pid ?? 0);
     if (workload.silent !== undefined) {
       await answer<LoadReport>(
         load,
@@ -224,7 +175,12 @@ export async function runWorkload(workload: Workload, options: RunOptions): Prom
     const report = await answer<LoadReport>(load, limit, order(workload.messages, 0, { rate: workload.rate ?? 0 }));
     await delivered(workload.warmup + report.accepted.length);
     const after = costOf(relay.pid ?? 0);
-    return summarise(workload, report, await answer<SinkReport>(sink, 10_000, "report"), after.cpuMs - before.cpuMs, after.peakRssMb);
+    const seen = await answer<SinkReport>(sink, 10_000, "report");
+    return {
+      ...summarise(workload, report, seen, after.cpuMs - before.cpuMs, after.peakRssMb),
+      warmupCpuMs: Math.round(warm.cpuMs - cold.cpuMs),
+      ...(world !== undefined && { world: await answer<WorldReport>(world, 10_000, "report") }),
+    };
   } finally {
     // Not spawnSync: `stop` waits until the relay is gone, and only this process can take note of its end.
     await once(spawn(options.peer, ["stop", relayFolder], { stdio: "ignore", timeout: 60_000 }), "exit");
@@ -234,7 +190,23 @@ export async function runWorkload(workload: Workload, options: RunOptions): Prom
   }
 }
 
-function summarise(workload: Workload, load: LoadReport, sink: SinkReport, cpuMs: number, peakRssMb: number): WorkloadResult {
+function worldSettings(workload: Workload, files: PublishedFiles, port: number): Record<string, string> {
+  return {
+    WORLD_DOMAINS: String(workload.domains),
+    WORLD_PORT: String(port),
+    WORLD_MX_CERT: files.mx.certificate,
+    WORLD_POLICY_CERT: files.policyHosts.certificate,
+    WORLD_POLICY_KEY: files.policyHosts.key,
+  };
+}
+
+function summarise(
+  workload: Workload,
+  load: LoadReport,
+  sink: SinkReport,
+  cpuMs: number,
+  peakRssMb: number,
+): Omit<WorkloadResult, "warmupCpuMs" | "world"> {
   const arrived = new Map(sink.delivered);
   const begun = Math.min(...load.accepted.map(([, at]) => at));
   const lastAccepted = Math.max(...load.accepted.map(([, , at]) => at));
