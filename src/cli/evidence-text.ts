@@ -22,7 +22,7 @@ export function describeSts(sts: StsEvidence, now: number): string[] {
     case "not-asked":
       return [`not asked: ${shown(sts.why)}`];
     case "none":
-      return ["no policy published"];
+      return ["no policy found"];
     case "unavailable":
       return [`announced, and could not be had: ${shown(`${sts.failure.type}: ${sts.failure.detail}`)}; mail goes as if there were none`];
     case "policy": {

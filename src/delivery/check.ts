@@ -150,7 +150,7 @@ class Check {
     const walked = await this.#walkAll(plan, hosts);
     const ours = walked.findIndex(({ ourselves }) => ourselves);
     // The first host being ourselves is the last word; a later one ends the list (RFC 5321 §5.1).
-    const counted = ours > 0 ? walked.slice(0, ours) : walked;
+    const counted = ours === -1 ? walked : walked.slice(0, Math.max(ours, 1));
     this.#conclude(lastWordOf(hosts, counted, more === 0));
   }
 
@@ -175,8 +175,9 @@ class Check {
         const host = hosts[index] as PlannedHost;
         const result = await this.#walk({ ...plan, hosts: [host], skipped: [] }, host, (stage) => turns.say(index, { ...stage, index }));
         walked[index] = result;
-        // What is behind ourselves is not told.
-        if (!result.ourselves) turns.finish(index);
+        // What is behind ourselves is not told, and nothing more of it is begun.
+        if (result.ourselves) next = hosts.length;
+        else turns.finish(index);
       }
     };
     await Promise.all(Array.from({ length: Math.min(AT_ONCE, hosts.length) }, work));

@@ -81,7 +81,7 @@ describe("facts in words", () => {
       { ...sts, trouble: { ...failure, type: "sts-policy-fetch-error", detail: "status 500" } },
       /\nkept, though the latest look at it failed: sts-policy-fetch-error: status 500$/,
     ],
-    [{ kind: "none" }, /^no policy published$/],
+    [{ kind: "none" }, /^no policy found$/],
     [{ kind: "not-asked", why: "an address literal" }, /^not asked: an address literal$/],
     [
       { kind: "unavailable", failure: { ...failure, type: "sts-webpki-invalid", detail: "expired" } },
