@@ -64,7 +64,10 @@ export function createStsRefresher(io: StsRefresherIo): StsRefresher {
         return;
       }
       await io.refresh(policyDomain);
-      plan(policyDomain, entry.known);
+      plan(policyDomain, (await memory.load(policyDomain)).known);
+      // Nothing may have come of it, not even a failure: its turn did not come, or it failed only just now.
+      const soonest = clock.now() + rules().retryAfter;
+      if ((planned.get(policyDomain) ?? soonest) < soonest) set(policyDomain, soonest);
     } catch (error) {
       // The store is in trouble, not the domain: again in a while.
       set(policyDomain, clock.now() + rules().retryAfter);

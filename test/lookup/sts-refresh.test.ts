@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { PosternEvent } from "../../src/events.ts";
+import { createStsMemory } from "../../src/lookup/sts-memory.ts";
+import { createStsRefresher } from "../../src/lookup/sts-refresh.ts";
 import { createFetchLane } from "../../src/lookup/sts-lane.ts";
 import { createStsLookup, type StsLookup, type StsLookupSettings } from "../../src/lookup/sts-lookup.ts";
 import type { Domain } from "../../src/mail/domain.ts";
@@ -238,6 +240,27 @@ describe("refreshes that fail", () => {
     await clock.pass(4 * DAY);
     expect(fetches.length - count).toBeLessThanOrEqual(4);
   });
+});
+
+test("a refresh of which nothing came, not even a failure, is not made again at once", async () => {
+  const store = new MemoryPolicies();
+  const clock = new MovedClock();
+  const policyDomain = "example.test" as Domain;
+  const policy = { id: "1", text: policyText(), fetchedAt: clock.now() - 5 * DAY, expires: clock.now() + 2 * DAY };
+  store.rows.set(policyDomain, { policyDomain, policy, lastUsed: clock.now() });
+  let refreshes = 0;
+  const refresher = createStsRefresher({
+    ...{ memory: createStsMemory({ store, emit: () => {}, now: () => clock.now() }), store, clock, random: () => 0, emit: () => {} },
+    rules: () => settings,
+    async refresh() {
+      refreshes += 1;
+    },
+  });
+  await refresher.start();
+  await clock.pass(HOUR);
+  refresher.stop();
+  expect(refreshes).toBeGreaterThan(8);
+  expect(refreshes).toBeLessThan(13);
 });
 
 describe("the places of fetches", () => {
