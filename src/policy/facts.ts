@@ -131,7 +131,10 @@ export type StsFinding =
   /** A record is there, no policy could be had, and none is kept: as though there were none (RFC 8461 §3.3). */
   | { readonly kind: "unavailable"; readonly policyDomain: Domain; readonly failure: TlsFailure };
 
-/** Gives the policy to apply now, fetching it where that is due. Never rejects, and never takes longer than its deadline. */
+/**
+ * Gives the policy to apply now, fetching it where that is due; never takes longer than its deadline. Rejects only where our
+ * own store cannot say what is kept, or the process stops: "none" would be a downgrade then.
+ */
 export type FindStsPolicy = (policyDomain: Domain) => Promise<StsFinding>;
 
 /** Addresses of hosts that the operator named (routes, relayhost), by the system's own resolver: never called secure. */
