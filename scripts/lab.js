@@ -17,9 +17,15 @@ if (process.env.POSTERN_LAB_PROGRAM === undefined && existsSync("dist")) {
 }
 
 try {
-  const verdicts = await runLab(values.only, (line) => console.error(line));
+  let subject = "";
+  const verdicts = await runLab(
+    values.only,
+    (line) => console.error(line),
+    (verdict) => {
+      if (!values.json) subject = printVerdict(verdict, subject);
+    },
+  );
   if (values.json) console.log(JSON.stringify(verdicts, null, 1));
-  else printTable(verdicts);
   const failed = verdicts.filter(({ wrong }) => wrong.length > 0).length;
   console.error(`\n${verdicts.length - failed} as they should be, ${failed} not`);
   process.exitCode = failed > 0 || verdicts.length === 0 ? 1 : 0;
@@ -28,14 +34,14 @@ try {
   process.exitCode = 1;
 }
 
-function printTable(verdicts) {
-  let subject = "";
-  for (const one of verdicts) {
-    if (one.subject !== subject) console.log(`\n${one.subject}`);
-    subject = one.subject;
-    console.log(`  ${one.wrong.length === 0 ? "ok  " : "FAIL"} ${one.name}  (${one.section}; relay ${one.relay})`);
-    console.log(`         ${one.was}`);
-    console.log(`         control: ${one.control}`);
-    for (const text of one.wrong) console.log(`       ! ${text}`);
-  }
+/** A line or more for one verdict, below its subject's heading; gives the subject. */
+function printVerdict(one, subject) {
+  if (one.subject !== subject)
+    console.log(`
+${one.subject}`);
+  console.log(`  ${one.wrong.length === 0 ? "ok  " : "FAIL"} ${one.name}  (${one.section}; relay ${one.relay})`);
+  console.log(`         ${one.was}`);
+  console.log(`         control: ${one.control}`);
+  for (const text of one.wrong) console.log(`       ! ${text}`);
+  return one.subject;
 }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { CheckStage, CheckVerdict } from "../../src/queue/check.ts";
 import type { Relay } from "../support/relay.ts";
 import type { Outcome } from "./judge.ts";
+import type { RelayName } from "./relays.ts";
 import type { Site } from "./site.ts";
 
 /** A request to the relay's control socket. A command of its own for each message would take longer than all the rest. */
@@ -43,9 +44,12 @@ function isOptional({ message }: Site): boolean {
   return message.header?.some((line) => /^TLS-Required:\s*No$/i.test(line)) === true;
 }
 
-/** Where check cannot know what delivery meets: a host's reply to the envelope, which check does not say. */
-export function isCheckable({ settled }: Outcome, site: Site): boolean {
-  return settled !== undefined && site.mayHear.size === 0;
+/**
+ * Where check cannot know what delivery meets: a host's reply to the envelope, which check does not say; and what the
+ * operator grants to one submitter (`tls.honourTlsOptional`), since check asks as nobody in particular.
+ */
+export function isCheckable({ settled }: Outcome, site: Site, relay: RelayName): boolean {
+  return settled !== undefined && site.mayHear.size === 0 && !(relay === "honouring" && isOptional(site));
 }
 
 export function compareCheck(checked: Checked, { settled }: Outcome): string[] {

@@ -5,12 +5,20 @@ import type { Verdict } from "./run.ts";
 import { enterNamespace } from "./world/namespace.ts";
 
 /** `only`: scenarios whose subject or name has this text. Progress, and what it complains of, goes to `report`. */
-export async function runLab(only: string, report: (line: string) => void): Promise<Verdict[]> {
+export async function runLab(
+  only: string,
+  report: (line: string) => void,
+  take: (verdict: Verdict) => void = () => undefined,
+): Promise<Verdict[]> {
   const child = enterNamespace([only]);
   const { stdout, stderr } = child;
   if (stdout === null || stderr === null) throw new Error("the lab has no output");
   const verdicts: Verdict[] = [];
-  createInterface({ input: stdout }).on("line", (line) => verdicts.push(JSON.parse(line) as Verdict));
+  createInterface({ input: stdout }).on("line", (line) => {
+    const verdict = JSON.parse(line) as Verdict;
+    verdicts.push(verdict);
+    take(verdict);
+  });
   createInterface({ input: stderr }).on("line", report);
   const end = (): void => void child.kill("SIGTERM");
   process.once("exit", end);

@@ -13,5 +13,4 @@ const report = (line: string): void => console.error(`${((performance.now() - be
 
 await using folder = await makeTempFolder("lab");
 furnishNamespace(folder.path);
-const verdicts = await runTable(select(only), selectStories(only), folder.path, report);
-for (const verdict of verdicts) console.log(JSON.stringify(verdict));
+await runTable(select(only), selectStories(only), folder.path, { report, emit: (verdict) => console.log(JSON.stringify(verdict)) });

@@ -27,18 +27,20 @@ export async function preparePlays(stories: readonly Story[], makeSite: (id: str
   return plays;
 }
 
-export async function runPlays(plays: readonly Play[], world: World, report: (line: string) => void): Promise<Verdict[]> {
-  const verdicts: Verdict[] = [];
+export async function runPlays(
+  plays: readonly Play[],
+  world: World,
+  { report, emit }: { report: (line: string) => void; emit: (verdict: Verdict) => void },
+): Promise<void> {
   let next = 0;
   const worker = async (): Promise<void> => {
     for (let at = next++; at < plays.length; at = next++) {
       const play = plays[at] as Play;
-      verdicts[at] = await runPlay(play, world);
+      emit(await runPlay(play, world));
       report(`story: ${play.story.name}`);
     }
   };
   await Promise.all([worker(), worker(), worker(), worker()]);
-  return verdicts;
 }
 
 async function runPlay({ story, sites }: Play, world: World): Promise<Verdict> {
@@ -55,7 +57,7 @@ async function runPlay({ story, sites }: Play, world: World): Promise<Verdict> {
     name: story.name,
     section: story.section,
     relay: "its own",
-    was: stage.course.join(", then "),
+    was: stage.course.filter((step, at, all) => step !== all[at - 1]).join(", then "),
     control: "among its steps",
     wrong: stage.wrong,
   };

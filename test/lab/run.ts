@@ -46,20 +46,16 @@ export async function runTable(
   groups: readonly ScenarioGroup[],
   stories: readonly Story[],
   folder: string,
-  report: (line: string) => void,
-): Promise<Verdict[]> {
+  { report, emit }: { report: (line: string) => void; emit: (verdict: Verdict) => void },
+): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const ground = await prepareGround(folder);
   const cases = await buildCases(groups, (id) => new Site(id, ground));
   const plays = await preparePlays(stories, (id) => new Site(id, ground));
   const trials = cases.flatMap(({ trial, control }) => [trial, control]);
   report(`${cases.length} scenarios, ${trials.length} domains`);
-  const world = stack.use(
-    await openWorld(
-      ground,
-      trials.map(({ site }) => site),
-    ),
-  );
+  const sites = [...trials.map(({ site }) => site), ...plays.flatMap((play) => [...play.sites.values()])];
+  const world = stack.use(await openWorld(ground, sites));
   report("zones, resolvers, receivers and policy hosts are up");
   const names = [...new Set(trials.map(({ relay }) => relay))];
   const relays = new Map<RelayName, Relay>();
@@ -93,7 +89,7 @@ export async function runTable(
         6,
         async (trial) => {
           const outcome = outcomes.get(trial) ?? {};
-          if (!isCheckable(outcome, trial.site)) return;
+          if (!isCheckable(outcome, trial.site, name)) return;
           const before = new Set(judgeSecrecy(trial.site, trial.expected));
           const differences = compareCheck(await checkSite(relay, trial.site), outcome);
           const told = judgeSecrecy(trial.site, trial.expected).filter((text) => !before.has(text));
@@ -104,18 +100,19 @@ export async function runTable(
   );
   report("every domain is checked");
   const judged = (trial: Trial): string[] => wrong.get(trial) ?? [];
-  const table = cases.map(
-    ({ subject, scenario, trial, control }): Verdict => ({
+  for (const { subject, scenario, trial, control } of cases) {
+    const [what] = scenario.control;
+    emit({
       subject,
       name: scenario.name,
       section: scenario.section,
       relay: trial.relay,
       was: describeOutcome(trial.site, outcomes.get(trial) ?? {}),
-      control: `${scenario.control[0]}: ${describeOutcome(control.site, outcomes.get(control) ?? {})}`,
-      wrong: [...judged(trial), ...judged(control).map((text) => `control (${scenario.control[0]}): ${text}`)],
-    }),
-  );
-  return [...table, ...(await runPlays(plays, world, report))];
+      control: `${what}: ${describeOutcome(control.site, outcomes.get(control) ?? {})}`,
+      wrong: [...judged(trial), ...judged(control).map((text) => `control (${what}): ${text}`)],
+    });
+  }
+  await runPlays(plays, world, { report, emit });
 }
 
 async function buildCases(groups: readonly ScenarioGroup[], makeSite: (id: string) => Site): Promise<Case[]> {

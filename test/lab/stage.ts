@@ -56,7 +56,7 @@ export class Stage {
   /** What becomes of it next. */
   async next(id: string): Promise<LogEvent> {
     const before = this.#seen.get(id) ?? 0;
-    const found = await waitUntil(`what becomes of ${id}`, () => this.#settled(id)[before], 60_000);
+    const found = await waitUntil(`what becomes of ${id}`, () => this.#settled(id)[before], 30_000);
     this.#seen.set(id, before + 1);
     this.course.push(
       `${String(found["outcome"])} ${String(found["outcome"] === "delivered" ? found["tls"] : found["reason"]).split(" ")[0]}`,
@@ -81,6 +81,16 @@ export class Stage {
   async retry(id: string): Promise<LogEvent> {
     await askRelay(this.relay, "queue/retry", { filter: { ids: [id] } });
     return this.next(id);
+  }
+
+  /** Tries again until it is no longer for this reason that it waits: a relay may remember a failed question for some seconds. */
+  async retryPast(id: string, reason: string): Promise<LogEvent> {
+    let event = await this.retry(id);
+    for (let tries = 0; tries < 20 && event["reason"] === reason; tries += 1) {
+      await new Promise((done) => setTimeout(done, 1000));
+      event = await this.retry(id);
+    }
+    return event;
   }
 
   delivered(event: LogEvent, channel: Channel, what: string): void {
