@@ -65,8 +65,6 @@ export interface AdminIo {
   readonly clock: Clock;
 }
 
-export { BadRequest };
-
 const text = z.string().min(1).max(320);
 const filter = z.strictObject({
   ids: z.array(z.string().min(1).max(32)).max(10_000).optional(),

@@ -4,8 +4,9 @@
  */
 import { request as httpRequest } from "node:http";
 import { StringDecoder } from "node:string_decoder";
+import { BadRequest } from "../admin/bad-request.ts";
 import { controlPath } from "../admin/control.ts";
-import { type AdminIo, type Answers, answer, BadRequest, type Request, type Verb } from "../admin/handlers.ts";
+import { type AdminIo, type Answers, answer, type Request, type Verb } from "../admin/handlers.ts";
 import { type CheckLine, type CheckRequest, runCheck } from "../admin/stream.ts";
 import type { FloorSettings } from "../policy/local-policy.ts";
 import type { PolicyStore, QueueStore } from "../queue/store.ts";

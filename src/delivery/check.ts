@@ -8,21 +8,20 @@ import type { DeliverySettings } from "../config/settings.ts";
 import type { EmailAddress } from "../mail/address.ts";
 import type { NextHop } from "../mail/domain.ts";
 import { findLocalPolicy } from "../policy/local-policy.ts";
-import type { CheckConnection, CheckDestination, CheckHost, CheckOptions, CheckStage, CheckStart, CheckVerdict } from "../queue/check.ts";
+import type { CheckDestination, CheckOptions, CheckStage, CheckStart, CheckVerdict } from "../queue/check.ts";
 import type { LeasedEntry, QueueId, QueuedRecipient } from "../queue/entry.ts";
-import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
+import type { DeliveryProblem } from "../queue/settlement.ts";
 import { type AttemptIo, attemptDelivery } from "./attempt.ts";
+import { connectionStage, type HostStage, hostStage, kindOf, lastWordOf, ruledOut, Turns, type Walked } from "./check-stages.ts";
 import type { Decided, DecideHost } from "./decide.ts";
 import { NO_EXTENSIONS } from "./extensions.ts";
 import { findUnfit } from "./fitness.ts";
 import { type FactsIo, findHost, gatherFacts, type HostFindings, type HostIo } from "./gather.ts";
 import { type DeliveryPlan, type MessageDemands, type PlannedHost, planDelivery, type Route } from "./plan.ts";
-import { isTlsTrouble, problem, tellingness } from "./problems.ts";
+import { problem } from "./problems.ts";
 import { findRoute } from "./route.ts";
 import type { DeliveryRules } from "./run.ts";
 import type { OpenResult, OpenSession, Session, SessionTarget, Transaction, TransactionReport } from "./session.ts";
-import { describeRequirement } from "./terms.ts";
-import { lastWord, note, type RecipientJudgement, type Sightings } from "./undecided.ts";
 
 export interface CheckIo extends FactsIo, HostIo {
   readonly lookup: FactsIo["lookup"] & HostIo["lookup"];
@@ -50,42 +49,6 @@ export function checkTimeouts(timeouts: DeliverySettings["timeouts"]): DeliveryS
 export function createCheck(io: CheckIo): CheckDestination {
   return (nextHop, options, emit, stop) => new Check(nextHop, options, emit, stop, io).run();
 }
-
-/** Hosts are walked side by side and told in order. */
-class Turns {
-  readonly #tell: (stage: CheckStage) => void;
-  readonly #lanes: { readonly held: CheckStage[]; finished: boolean }[];
-  #turn = 0;
-
-  constructor(hosts: number, tell: (stage: CheckStage) => void) {
-    this.#tell = tell;
-    this.#lanes = Array.from({ length: hosts }, () => ({ held: [], finished: false }));
-  }
-
-  say(index: number, stage: CheckStage): void {
-    if (index === this.#turn) this.#tell(stage);
-    else this.#lanes[index]?.held.push(stage);
-  }
-
-  finish(index: number): void {
-    const lane = this.#lanes[index];
-    if (lane !== undefined) lane.finished = true;
-    while (this.#lanes[this.#turn]?.finished === true) {
-      this.#turn += 1;
-      for (const stage of this.#lanes[this.#turn]?.held.splice(0) ?? []) this.#tell(stage);
-    }
-  }
-}
-
-/** What came of one host. */
-interface Walked {
-  readonly report: RecipientJudgement;
-  readonly through?: Through;
-  /** It is this relay: neither it nor any worse host counts (RFC 5321 §5.1). */
-  readonly ourselves: boolean;
-}
-
-type Through = NonNullable<CheckVerdict["through"]>;
 
 class Check {
   readonly #nextHop: NextHop;
@@ -284,49 +247,6 @@ class Check {
   }
 }
 
-type HostStage = Omit<CheckHost, "index"> | Omit<CheckConnection, "index">;
-
-/** An MX record that names no host, or one that is no nearer to the goal than this relay. */
-function ruledOut({ host, problem: found }: HostReport): CheckStage {
-  return { stage: "host", index: -1, host, addresses: [], verdict: "skip", ...(found !== undefined && { problem: found }) };
-}
-
-function hostStage(
-  { host, preference }: PlannedHost,
-  found: HostFindings | undefined,
-  decided: Decided | undefined,
-  addressesPerHost: number,
-): Omit<CheckHost, "index"> {
-  const addresses = found?.addresses.kind === "addresses" ? found.addresses.addresses.slice(0, addressesPerHost) : [];
-  const verdict = decided?.decision.verdict;
-  return {
-    stage: "host",
-    host,
-    preference,
-    addresses: addresses.map(({ address }) => address),
-    ...(decided !== undefined && { policy: decided.evidence }),
-    verdict: verdict?.kind ?? "skip",
-    ...(verdict?.kind === "try" && { demanded: describeRequirement(verdict.requirement) }),
-  };
-}
-
-function connectionStage({ host, address, port, step, tls, problem: found, policy }: HostReport, open: Session | undefined): HostStage {
-  const good = open !== undefined && address === open.target.address;
-  const wouldHaveFailed = policy?.wouldHaveFailed;
-  return {
-    stage: "connection",
-    host,
-    ...(address !== undefined && { address }),
-    ...(port !== undefined && { port }),
-    step: good ? "done" : step,
-    ...(tls !== undefined && { tls }),
-    ...(policy !== undefined && { proof: policy.host }),
-    ...(!good && found !== undefined && { problem: found }),
-    ...(wouldHaveFailed !== undefined && { wouldHaveFailed }),
-    used: false,
-  };
-}
-
 /** The session with a transaction that only asks whether this message could begin: another host is then always asked. */
 function withoutTransaction(session: Session, good: () => void): Session {
   const deliver = (transaction: Transaction): Promise<TransactionReport> => {
@@ -351,35 +271,4 @@ function withoutTransaction(session: Session, good: () => void): Session {
 
 function notOpened({ host }: SessionTarget, detail: string): OpenResult {
   return { kind: "failed", step: "connect", problem: problem("timeout", "nobody", detail, { host }), permanent: false, answered: false };
-}
-
-/** As delivery would put it: the first good host, or the most telling trouble of all (delivery/undecided.ts). */
-function lastWordOf(
-  hosts: readonly PlannedHost[],
-  walked: readonly Walked[],
-  exhaustive: boolean,
-): Pick<CheckVerdict, "failed" | "through" | "problem" | "final"> {
-  const failed = walked.flatMap(({ through }, index) => (through === undefined ? [hosts[index]?.host ?? ""] : []));
-  const through = walked.find((one) => one.through !== undefined)?.through;
-  if (through !== undefined) return { failed, through };
-  const seen: Sightings = {};
-  walked.forEach(({ report }, index) => {
-    if (report.kind === "delivered") return;
-    const at = report.at ?? { host: hosts[index]?.host ?? "", step: "skipped" };
-    note(seen, report.problem, at, tellingness(at.step), report.kind === "failed");
-  });
-  const word = lastWord(seen, exhaustive, undefined);
-  return word.kind === "delivered" ? { failed } : { failed, problem: word.problem, final: word.kind === "failed" };
-}
-
-function kindOf(found: DeliveryProblem | undefined): CheckVerdict["kind"] {
-  if (found === undefined) return "undeliverable";
-  switch (found.type) {
-    case "dns-failure":
-    case "dnssec-invalid":
-    case "resolver-blind":
-      return "lookup-failed";
-    default:
-      return isTlsTrouble(found.type) ? "refused" : "undeliverable";
-  }
 }
