@@ -239,6 +239,10 @@ describe("check and policy", () => {
     broken.listen(join(folder, "postern.sock"));
     await once(broken, "listening");
     expect(await run(["check", "example.net"], { folder })).toMatchObject({ code: 70, err: expect.stringMatching(/cannot be read/) });
+    broken.removeAllListeners("connection").on("connection", (socket) => {
+      socket.on("data", () => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 35\r\n\r\n{"stage":"mx","hosts":[],"more":0}\n'));
+    });
+    expect(await run(["check", "example.net"], { folder })).toMatchObject({ code: 75, err: expect.stringMatching(/without a verdict/) });
     broken.close();
     await once(broken, "close");
   });
