@@ -223,6 +223,12 @@ const CONFIGURED_HOST_NOT_FOUND: Words = {
   todo: (host, { demanded }) => `correct the name ${host}${placeOf(demanded) === undefined ? "" : ` in ${placeOf(demanded)}`}`,
 };
 
+/** Mail to `bob@[192.0.2.1]`: the sender wrote what nobody can prove. */
+const LITERAL_UNPROVABLE: Words = {
+  meaning: "the recipient's address has an IP address in place of a domain, and no certificate can prove who is there",
+  todo: () => "write to a domain instead; or the admin of this relay lowers the floor for this address",
+};
+
 export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice {
   const words = wordsOf(problem);
   const host = problem.host ?? subject.nextHop;
@@ -242,6 +248,7 @@ export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice
 
 function wordsOf({ type, whoActs, detail }: DeliveryProblem): Words {
   if (type === "domain-not-found" && whoActs === "you") return CONFIGURED_HOST_NOT_FOUND;
+  if (type === "not-configured" && whoActs === "sender") return LITERAL_UNPROVABLE;
   if (type !== "validation-failure") return WORDS[type];
   const named = /\(([a-z]+(?:-[a-z]+)+)\)/.exec(detail)?.[1];
   return (named === undefined ? undefined : CASES[named]) ?? WORDS[type];

@@ -31,7 +31,9 @@ const WIDTH = 130;
 
 /** `now`: when the check began; ages count from it. */
 export function renderStage(line: CheckLine, now: number): string {
-  return `${linesOf(line, now).join("\n")}\n`;
+  return linesOf(line, now)
+    .map((text) => `${text}\n`)
+    .join("");
 }
 
 /** The last line of all: whose facts these are. */
@@ -105,7 +107,7 @@ function stsLines({ sts }: CheckSts, now: number): string[] {
 }
 
 function hostLines({ host, addresses, policy, problem }: CheckHost, now: number): string[] {
-  const at = addresses.length === 0 ? "" : `  ${addresses.map((address) => shown(address, 45)).join(", ")}`;
+  const at = addresses.length === 0 || addresses[0] === host ? "" : `  ${addresses.map((address) => shown(address, 45)).join(", ")}`;
   const lines = [`${shown(host, 255)}${at}`];
   if (policy !== undefined) {
     lines.push(...indented(describeProof(policy)));

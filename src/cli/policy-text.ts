@@ -12,7 +12,10 @@ export function renderPolicy(view: PolicyView): string {
     ["host", [`${host.level}   (${shown(host.setting)})`]],
     ["published", [`${published.mode}   (${shown(published.setting)})`]],
     ["domains", domains === undefined ? [] : describeDomains(domains)],
-    ["DNSSEC", dnssec === undefined ? [] : [`${describeDnssec(dnssec.kind)}${dnssec.detail === "" ? "" : `: ${shown(dnssec.detail)}`}`]],
+    [
+      "DNSSEC",
+      dnssec === undefined ? [] : [`${dnssec.kind}: ${dnssec.detail === "" ? describeDnssec(dnssec.kind) : shown(dnssec.detail)}`],
+    ],
   ];
   if (domain !== undefined) {
     fields.push([

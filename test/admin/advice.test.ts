@@ -183,3 +183,8 @@ test("a blind resolver is the admin's own to mend", () => {
   const { whoActs } = advise(problem("resolver-blind", "you"), { nextHop: "example.org", waits: true });
   expect(whoActs).toMatch(/^you: .*resolver\.servers: \[managed\].*postern check example\.org/);
 });
+
+test("an address literal under a floor that asks for proof is the sender's to replace", () => {
+  const { whoActs } = advise(problem("not-configured", "sender"), { nextHop: "[192.0.2.1]", waits: true });
+  expect(whoActs).toMatch(/^the sender: write to a domain instead/);
+});

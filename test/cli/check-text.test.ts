@@ -186,6 +186,8 @@ describe("check", () => {
   ];
   for (const [name, line, expected] of lines) test(name, () => expect(text(line)).toMatch(expected));
 
+  test("what was not asked takes no line", () => expect(text({ stage: "mx", hosts: [], more: 0 })).toBe(""));
+
   test("nothing of a stage is lost in JSON", () => {
     for (const line of [...deliverable, ...refused]) expect(JSON.parse(renderJsonLine(line))).toEqual(JSON.parse(JSON.stringify(line)));
   });
