@@ -411,6 +411,8 @@ export function hostProof(facts: Omit<HostFacts, "tlsa">): HostProof {
   const { origin, mxSecurity, sts, host } = facts;
   if (origin === "configured" || origin === "literal") return "named";
   if (mxSecurity === "secure") return "dnssec";
+  // The sender wrote this very name; a forged denial of MX records leads to no other.
+  if (origin === "implicit") return "named";
   return sts.kind === "policy" && sts.policy.mode !== "none" && allowsHost(sts.policy, host) ? "sts-listed" : "none";
 }
 

@@ -159,6 +159,7 @@ describe("tls.host: is it the right host?", () => {
     expect(hostProof(hostFacts({ mxSecurity: "insecure", sts: sts.unlisted }))).toBe("none");
     expect(hostProof(hostFacts({ mxSecurity: "insecure", sts: sts.modeNone }))).toBe("none");
     expect(hostProof(hostFacts({ origin: "configured", mxSecurity: "insecure" }))).toBe("named");
+    expect(hostProof(hostFacts({ origin: "implicit", mxSecurity: "insecure" }))).toBe("named");
   });
 });
 
