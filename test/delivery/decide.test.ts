@@ -9,15 +9,21 @@ const digests = ["sha512", "sha256"] as const;
 
 interface Wishes {
   readonly facts?: Parameters<typeof hostFacts>[0];
-  readonly asked?: Parameters<typeof demandsOf>[0];
+  readonly asked?: keyof typeof locals;
   readonly message?: MessageDemands;
   readonly security?: "secure" | "insecure";
 }
 
-/** Shared by all messages while it is fresh. */
-const local = demandsOf().local;
+/** The operator's settings as all messages share them, and with one of them changed: one object for each until a reload. */
+const { local } = demandsOf();
+const locals = {
+  relay: local,
+  authenticated: { ...local, floor: demandsOf({ floor: "authenticated" }).local.floor },
+  report: { ...local, published: demandsOf({ published: "report" }).local.published },
+  dnssec: { ...local, host: demandsOf({ host: "dnssec" }).local.host },
+};
 
-function question({ facts, asked, message, security = "secure" }: Wishes): [PlannedHost, HostFindings, MessageDemands] {
+function question({ facts, asked = "relay", message, security = "secure" }: Wishes): [PlannedHost, HostFindings, MessageDemands] {
   const { tlsa: found, ...others } = hostFacts(facts);
   const host: PlannedHost = {
     host: others.host,
@@ -26,7 +32,7 @@ function question({ facts, asked, message, security = "secure" }: Wishes): [Plan
     tls: "starttls",
     serverName: HOST,
     configured: false,
-    policy: { facts: others, local: asked === undefined ? local : demandsOf(asked).local },
+    policy: { facts: others, local: locals[asked] },
   };
   return [host, { addresses: { kind: "addresses", addresses: [] }, security, tlsa: found }, message ?? { mayGoBelowFloor: false }];
 }
@@ -58,9 +64,9 @@ describe("one decision serves all messages that meet the same facts, and no othe
     ["addresses without proof", { ...same, security: "insecure" }, "authenticated dane webpki"],
     ["REQUIRETLS", { ...same, message: { tag: "required", mayGoBelowFloor: false } }, "authenticated dane webpki keyword"],
     ["TLS-Required: No", { ...same, message: { tag: "optional", mayGoBelowFloor: false } }, "clear"],
-    ["another floor", { ...same, asked: { floor: "authenticated" } }, "authenticated dane webpki"],
-    ["published policy set to report", { ...same, asked: { published: "report" } }, "clear"],
-    ["a floor for the host", { ...same, asked: { host: "dnssec" } }, "authenticated dane webpki"],
+    ["another floor", { ...same, asked: "authenticated" }, "authenticated dane webpki"],
+    ["published policy set to report", { ...same, asked: "report" }, "clear"],
+    ["a floor for the host", { ...same, asked: "dnssec" }, "authenticated dane webpki"],
   ];
   for (const [what, wishes, verdict] of others)
     test(`${what}: decided anew`, () => {
@@ -73,9 +79,10 @@ describe("one decision serves all messages that meet the same facts, and no othe
 
   test("below the floor or not is another question", () => {
     const decide = createDecider(digests);
-    const asked = { floor: "authenticated" } as const;
+    const asked = "authenticated";
+    const facts = { dnssec: dnssec("validating"), tlsa: tlsa.none, sts: sts.none };
     const verdictOf = (mayGoBelowFloor: boolean) =>
-      inWords(decide(...question({ asked, message: { tag: "optional", mayGoBelowFloor } })).decision.verdict);
+      inWords(decide(...question({ facts, asked, message: { tag: "optional", mayGoBelowFloor } })).decision.verdict);
     expect([verdictOf(false), verdictOf(true), verdictOf(false)]).toEqual(["authenticated", "clear", "authenticated"]);
   });
 

@@ -241,8 +241,7 @@ function meet(target: SessionTarget, { meets = "name", requireTls = false, says 
     usable: true,
     async deliver(transaction: Transaction) {
       const unfit = findUnfit(transaction, extensions, target.host);
-      if (unfit.every((report) => report !== undefined))
-        return { recipients: unfit as RecipientReport[], step: "mail", mayHoldMessage: false };
+      if (unfit.every((report) => report !== undefined)) return { recipients: unfit, step: "mail", mayHoldMessage: false };
       const mail = mailCommand(transaction, { extensions, loggedIn: false, smtpUtf8: false });
       said.push(`${target.host} ${meets} ${mail.trim()}`);
       const report: RecipientReport = says ?? { kind: "delivered", reply: { code: 250, lines: ["2.0.0 taken"] } };
