@@ -1,0 +1,156 @@
+/** What is done about it: the handshake, the certificate, the kept connection, the last word, and what is told of it. */
+import type { Mutation } from "./mutation.ts";
+
+const CERTIFICATE = "src/delivery/certificate.ts";
+const POOL = "src/delivery/pool.ts";
+const CONNECT = "src/delivery/connect.ts";
+const OPENING_TEST = ["test/delivery/session/opening.test.ts"];
+const DEMANDS_TEST = ["test/delivery/session/demands.test.ts"];
+const POOL_TEST = ["test/delivery/pool.test.ts"];
+
+export const channelMutations: readonly Mutation[] = [
+  {
+    name: "name check off",
+    file: CERTIFICATE,
+    from: "findCoveredName(dnsNames(leaf), references) ??",
+    to: "references[0] ??",
+    tests: OPENING_TEST,
+    because: "anybody with any certificate could stand in for the host",
+  },
+  {
+    name: "an untrusted chain is accepted",
+    file: CERTIFICATE,
+    from: "if (!asked.trusted) troubles.push(",
+    to: "if (!asked.trusted && asked.chain.length > 99) troubles.push(",
+    tests: OPENING_TEST,
+    because: "a certificate made a minute ago would do",
+  },
+  {
+    name: "a certificate covers all names that end like its own",
+    file: "src/policy/names.ts",
+    from: 'if (!name.startsWith("*.")) return name === host && isHostname(name);',
+    to: 'if (!name.startsWith("*.")) return host.endsWith(name) && isHostname(name);',
+    tests: ["test/policy/names.test.ts"],
+    because: "a certificate for example.net would do for mx.example.net, which may be another's",
+  },
+  {
+    name: "a proof over a weak suite counts",
+    file: "src/delivery/tls-outcome.ts",
+    from: "if (proven && weak === undefined)",
+    to: "if (proven)",
+    tests: [...OPENING_TEST, ...DEMANDS_TEST],
+    because: "what is recorded now could be read when the key is known (RFC 9325 §4.2)",
+  },
+  {
+    name: "a session that falls short is used",
+    file: CONNECT,
+    from: "if (unmet !== undefined) return this.#unmet(",
+    to: "if (unmet === null) return this.#unmet(",
+    tests: OPENING_TEST,
+    because: "the demand would be judged and not obeyed",
+  },
+  {
+    name: "clear text will always do",
+    file: CONNECT,
+    from: 'return meetsRequirement({ kind: "clear", because }, this.#target.requirement);',
+    to: "return true;",
+    tests: OPENING_TEST,
+    because: "stripping STARTTLS would work",
+  },
+  {
+    name: "after a failed handshake a second try in clear, whatever is demanded",
+    file: CONNECT,
+    from: 'if (this.#clearWillDo(because) && tls === "starttls" && login === undefined)',
+    to: 'if (tls === "starttls" && login === undefined)',
+    tests: OPENING_TEST,
+    because: "of two locks one would be open, and the host would be asked twice",
+  },
+  {
+    name: "octets injected behind the 220 are passed over",
+    file: CONNECT,
+    from: "if (injectedOctets > 0) {",
+    to: "if (injectedOctets > 1_000_000) {",
+    tests: ["test/delivery/session/require-tls.test.ts"],
+    because: "somebody on the way would be heard as the host (RFC 3207 §6)",
+  },
+  {
+    name: "SNI is not the TLSA base domain",
+    file: "src/delivery/terms.ts",
+    from: "? tlsa.baseDomain : host.serverName;",
+    to: "? host.serverName : host.serverName;",
+    tests: ["test/delivery/attempt.test.ts"],
+    because: "a host with many certificates would show another one, and mail would wait (RFC 7672 §8.1)",
+  },
+  {
+    name: "TLS sessions may be resumed",
+    file: "src/delivery/tls-options.ts",
+    from: " | constants.SSL_OP_NO_TICKET,",
+    to: ",",
+    tests: ["test/delivery/session/client-hello.test.ts"],
+    because: "a resumed session is called authorized without a certificate",
+  },
+  {
+    name: "the pool forgets which records were matched",
+    file: POOL,
+    from: "|| target.requirement.dane?.key !== key) return false;",
+    to: "|| key === undefined) return false;",
+    tests: POOL_TEST,
+    because: "a proof for one domain's records would serve another's",
+  },
+  {
+    name: "the pool forgets for which name DANE held",
+    file: POOL,
+    from: "return referenceIdentifier === undefined || referenceIdentifiers.includes(referenceIdentifier);",
+    to: "return referenceIdentifier === undefined || referenceIdentifiers.length > 0;",
+    tests: POOL_TEST,
+    because: "below a shared anchor a proof for one name would serve another (RFC 7672 §3.2.2)",
+  },
+  {
+    name: "the pool forgets for which name the WebPKI held",
+    file: POOL,
+    from: "tls.session.webpki.held && referenceIdentifiers.includes(tls.session.webpki.referenceIdentifier);",
+    to: "tls.session.webpki.held && referenceIdentifiers.length > 0;",
+    tests: POOL_TEST,
+    because: "a proof for one name would serve another (RFC 8461 §4)",
+  },
+  {
+    name: "the pool forgets who certified",
+    file: POOL,
+    from: "if (session.target.roots !== target.roots || ",
+    to: "if (",
+    tests: POOL_TEST,
+    because: "a proof under one route's anchors would serve mail of another",
+  },
+  {
+    name: "a passing trouble with TLS is final",
+    file: "src/delivery/problems.ts",
+    from: 'const TLS_WAITS = { status: "4.7.5", mayBeFinal: false }',
+    to: 'const TLS_WAITS = { status: "4.7.5", mayBeFinal: true }',
+    tests: ["test/delivery/settle.test.ts"],
+    because: "whoever breaks TLS would make mail bounce",
+  },
+  {
+    name: "a passing trouble with policy is final",
+    file: "src/delivery/problems.ts",
+    from: 'const POLICY_WAITS = { status: "4.7.0", mayBeFinal: false }',
+    to: 'const POLICY_WAITS = { status: "4.7.0", mayBeFinal: true }',
+    tests: ["test/delivery/settle.test.ts"],
+    because: "whoever breaks DNS would make mail bounce",
+  },
+  {
+    name: "trouble that may not be final is, if a host calls it so",
+    file: "src/delivery/settle.ts",
+    from: "return mayBeFinal(report.problem)",
+    to: "return report.problem !== undefined",
+    tests: ["test/delivery/settle.test.ts"],
+    because: "whoever breaks TLS would make mail bounce",
+  },
+  {
+    name: "a host that nothing proves is not told of",
+    file: "src/delivery/settle.ts",
+    from: 'policy.host === "none"',
+    to: 'policy.host === "named"',
+    tests: ["test/delivery/settle.test.ts"],
+    because: "the log would say authenticated where forged MX records may have led the way (RFC 7672 §2.2.1)",
+  },
+];

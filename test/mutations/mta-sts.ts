@@ -1,0 +1,182 @@
+/** MTA-STS (RFC 8461): what is asked, what counts as a policy, whom it lists, and what makes it go away. */
+import type { Mutation } from "./mutation.ts";
+
+const FRESHNESS = "src/policy/sts-freshness.ts";
+const FETCH = "src/lookup/sts-fetch.ts";
+const RESPONSE = "src/lookup/sts-response.ts";
+const MEMORY = "src/lookup/sts-memory.ts";
+
+const FRESHNESS_TEST = ["test/policy/sts-freshness.test.ts"];
+const FETCH_TEST = ["test/lookup/sts-fetch.test.ts"];
+const LOOKUP_TEST = ["test/lookup/sts-lookup.test.ts"];
+
+export const stsMutations: readonly Mutation[] = [
+  {
+    name: "STS off: no policy is asked for",
+    file: "src/delivery/gather.ts",
+    from: "return findStsPolicy(nextHop as Domain);",
+    to: 'return { kind: "none", policyDomain: nextHop as Domain };',
+    tests: ["test/delivery/gather.test.ts"],
+    because: "forged MX records would lead mail to whoever wrote them",
+  },
+  {
+    name: "enforce is treated as testing",
+    file: "src/policy/decision.ts",
+    from: 'if (sts.policy.mode === "testing") return "testing";',
+    to: 'if (sts.policy.mode !== "none") return "testing";',
+    tests: ["test/policy/decision.test.ts"],
+    because: "a policy would be shown and stop nobody",
+  },
+  {
+    name: "a host that the policy does not list is tried",
+    file: "src/policy/decision.ts",
+    from: "if (allowsHost(sts.policy, host)) {",
+    to: "if (host !== undefined) {",
+    tests: ["test/policy/decision.test.ts"],
+    because: "forged MX records would lead mail to a host that can prove its own name (RFC 8461 §4.1)",
+  },
+  {
+    name: "a wildcard stands for two labels",
+    file: "src/policy/sts-policy.ts",
+    from: "patterns.has(`*${name.slice(dot)}`)",
+    to: '(patterns.has(`*${name.slice(dot)}`) || patterns.has(`*${name.slice(name.indexOf(".", dot + 1))}`))',
+    tests: ["test/policy/sts-policy.test.ts"],
+    because: "whoever may have a name below one of the domain's hosts could take its mail (RFC 6125 §6.4.3)",
+  },
+  {
+    name: "a new id is no reason to fetch",
+    file: FRESHNESS,
+    from: "if (valid?.id !== found.id && mayFetch",
+    to: "if (valid === undefined && mayFetch",
+    tests: FRESHNESS_TEST,
+    because: "a domain that moved its mail could not say so before max_age ends",
+  },
+  {
+    name: "a failed fetch takes the policy away",
+    file: FRESHNESS,
+    from: "return known.fetched === undefined ? { failed } : { fetched: known.fetched, failed };",
+    to: "return { failed };",
+    tests: FRESHNESS_TEST,
+    because: "whoever blocks the policy host would switch MTA-STS off (RFC 8461 §3.3)",
+  },
+  {
+    name: "SERVFAIL takes the policy away",
+    file: FRESHNESS,
+    from: 'if (valid === undefined) return { do: "nothing" };',
+    to: 'if (valid === undefined || found.kind === "failed") return { do: "nothing" };',
+    tests: FRESHNESS_TEST,
+    because: "whoever blocks DNS would switch MTA-STS off (RFC 8461 §3.3)",
+  },
+  {
+    name: "a record that is gone takes the policy away",
+    file: FRESHNESS,
+    from: 'if (valid === undefined) return { do: "nothing" };',
+    to: 'if (valid === undefined || found.kind === "none") return { do: "nothing" };',
+    tests: FRESHNESS_TEST,
+    because: "one forged denial would switch MTA-STS off (RFC 8461 §3.3)",
+  },
+  {
+    name: "a policy never expires",
+    file: FRESHNESS,
+    from: "known.fetched !== undefined && now <= known.fetched.expires",
+    to: "known.fetched !== undefined",
+    tests: FRESHNESS_TEST,
+    because: "a domain that once had a policy could not be rid of it",
+  },
+  {
+    name: "a failed fetch is tried again at once",
+    file: FRESHNESS,
+    from: "return failed === undefined || failed.id !== id || now < failed.at || now - failed.at >= retryAfter;",
+    to: "return failed === undefined || id.length > 0 || now - failed.at >= retryAfter;",
+    tests: FRESHNESS_TEST,
+    because: "every message would knock at a policy host that is down, and wait for it",
+  },
+  {
+    name: "policies are not written down",
+    file: MEMORY,
+    from: "else await store.saveSts(kept);",
+    to: "else await Promise.resolve();",
+    tests: LOOKUP_TEST,
+    because: "a restart would be a downgrade for whoever can block the policy host just then",
+  },
+  {
+    name: "policies are not read back",
+    file: MEMORY,
+    from: "const kept = await store.findSts(policyDomain);",
+    to: "const kept = await Promise.resolve(undefined);",
+    tests: LOOKUP_TEST,
+    because: "a restart would be a downgrade for whoever can block the policy host just then",
+  },
+  {
+    name: "a store that cannot be read means no policy",
+    file: MEMORY,
+    from: "const kept = await store.findSts(policyDomain);",
+    to: "const kept = await store.findSts(policyDomain).catch(() => undefined);",
+    tests: LOOKUP_TEST,
+    because: "trouble with our own disk would send mail unprotected",
+  },
+  {
+    name: "all who wait for a policy fetch it",
+    file: "src/lookup/sts-lookup.ts",
+    from: "const flight = flights.get(policyDomain) ?? launch(policyDomain, step.id);",
+    to: "const flight = launch(policyDomain, step.id);",
+    tests: LOOKUP_TEST,
+    because: "a burst of mail would be an attack on the policy host",
+  },
+  {
+    name: "policies are not refreshed before they are needed",
+    file: "src/lookup/sts-refresh.ts",
+    from: "await io.refresh(policyDomain);",
+    to: "await Promise.resolve();",
+    tests: ["test/lookup/sts-refresh.test.ts"],
+    because: "an attacker would have to block one fetch only, on the day the policy ends (RFC 8461 §10.2)",
+  },
+  {
+    name: "a redirect is as good as a policy",
+    file: RESPONSE,
+    from: "if (status >= 300 && status < 400) return `it answered ${status}, and a redirect must not be followed (RFC 8461 §3.3)`;\n  if (status !== 200)",
+    to: "if (status !== 200 && status !== 301)",
+    tests: FETCH_TEST,
+    because: "whoever controls a page of the policy host would write its policy (RFC 8461 §3.3)",
+  },
+  {
+    name: "any media type is a policy",
+    file: RESPONSE,
+    from: 'if (type?.toLowerCase() !== "text/plain")',
+    to: "if (type === undefined)",
+    tests: FETCH_TEST,
+    because: "a file that a user put on the host could become its policy (RFC 8461 §3.2)",
+  },
+  {
+    name: "a policy may have any size",
+    file: FETCH,
+    from: "if (size > policySize) return",
+    to: "if (size > policySize * 1_000) return",
+    tests: FETCH_TEST,
+    because: "a policy host could fill our memory",
+  },
+  {
+    name: "the policy host's name is not in its certificate",
+    file: FETCH,
+    from: "nameFault = findNameFault(certificate, host);",
+    to: "nameFault = undefined;",
+    tests: FETCH_TEST,
+    because: "anybody with any certificate could write the policy",
+  },
+  {
+    name: "the policy host's certificate is not verified",
+    file: FETCH,
+    from: "rejectUnauthorized: true,",
+    to: "rejectUnauthorized: false,",
+    tests: FETCH_TEST,
+    because: "of two locks one would be open",
+  },
+  {
+    name: "a policy host may be on our own network",
+    file: FETCH,
+    from: "found.records.filter(({ address }) => guard(address) === undefined)",
+    to: "found.records",
+    tests: FETCH_TEST,
+    because: "a stranger's zone could make this relay talk to services that it alone can reach",
+  },
+];
