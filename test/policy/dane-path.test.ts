@@ -101,6 +101,14 @@ describe("chains as careless hosts send them", () => {
     );
   });
 
+  test("a CA that is not valid yet is named", async () => {
+    const young = await root.subordinate({ name: "Young", from: new Date(Date.now() + DAY) });
+    const leaf = await young.issue({ names: [MX] });
+    expect(await judged(chainOf(leaf.certificate, root.pem), [tlsaFor(root.pem, "2 0 1")])).toMatch(
+      /^validation-failure: the CA certificate CN=Young is not valid before .*\(certificate-not-yet-valid\)/,
+    );
+  });
+
   test("a second certificate of the same CA is tried where the first is not good", async () => {
     await using folder = await makeTempFolder("twins");
     const [bad, better] = await selfSigned(folder.path, ["basicConstraints = critical, CA:FALSE", CA_TRUE]);
