@@ -11,6 +11,11 @@ const only = process.argv[2] ?? "";
 const began = performance.now();
 const report = (line: string): void => console.error(`${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${line}`);
 
+process.stdin
+  .resume()
+  .once("end", () => process.exit(1))
+  .unref();
+
 await using folder = await makeTempFolder("lab");
 furnishNamespace(folder.path);
 await runTable(select(only), selectStories(only), folder.path, { report, emit: (verdict) => console.log(JSON.stringify(verdict)) });

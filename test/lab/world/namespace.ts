@@ -18,8 +18,10 @@ export function enterNamespace(args: readonly string[]): ChildProcess {
   ensureTestPackages();
   const unshare = findCommand("unshare");
   if (unshare === undefined) throw new Error("unshare is missing: as root, once, node scripts/test-packages.js");
-  return spawn(unshare, ["--net", "--mount", "--", process.execPath, main, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
+  // With a process namespace, too, every server ends with the lab's own process, however that ends; it ends with its input.
+  const apart = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+  return spawn(unshare, [...apart, "--", process.execPath, main, ...args], {
+    stdio: ["pipe", "pipe", "pipe"],
     env: { ...process.env, POSTERN_LAB: "inside" },
   });
 }
