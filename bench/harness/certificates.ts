@@ -7,7 +7,7 @@ export interface CertificateFiles {
   readonly key: string;
 }
 
-/** For these DNS names; signed by `issuer`, or by its own key. Without names it is a CA. */
+/** Signed by `issuer`, or by its own key. Without DNS names it is a CA. */
 export function makeCertificate(folder: string, name: string, dnsNames: readonly string[], issuer?: CertificateFiles): CertificateFiles {
   const certificate = join(folder, `${name}.pem`);
   const key = join(folder, `${name}.key`);
