@@ -221,7 +221,7 @@ class Opening {
     const { evidenceOf, judgeDane, clock } = this.#tools;
     const outcome = await outcomeOf(handshake, { requirement, now: clock.now(), evidenceOf, judgeDane });
     const unmet = findUnmet(outcome, requirement);
-    if (unmet !== undefined) return this.#unmet("handshake", outcome, handshake.wire, isLastingFlaw(unmet.failure));
+    if (unmet !== undefined) return this.#unmet("handshake", outcome, handshake.wire, isLastingFlaw(unmet, requirement));
     return done({ wire: handshake.wire, outcome });
   }
 

@@ -6,7 +6,8 @@
 import ipaddr from "ipaddr.js";
 import { LRUCache } from "lru-cache";
 import { parseNetwork } from "../mail/network.ts";
-import { decideHost, hostProof, type HostDecision } from "../policy/decision.ts";
+import { decideHost, type HostDecision } from "../policy/decision.ts";
+import { hostProof } from "../policy/host-facts.ts";
 import { type HostEvidence, tlsaEvidence } from "../policy/evidence.ts";
 import type { StsFinding, TlsaFinding } from "../policy/facts.ts";
 import type { LocalPolicy } from "../policy/local-policy.ts";

@@ -7,7 +7,7 @@ import type { DeliverySettings } from "../config/settings.ts";
 import { type Domain, isHostname } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { MxRecord } from "../policy/facts.ts";
-import type { HostFacts, TlsTag } from "../policy/decision.ts";
+import type { HostFacts, TlsTag } from "../policy/host-facts.ts";
 import { mxEvidence, type NextHopEvidence, stsEvidence } from "../policy/evidence.ts";
 import { describeDemand, findLocalPolicy, type FloorSettings, type LocalPolicy } from "../policy/local-policy.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";

@@ -4,7 +4,7 @@
  * themselves are policy/requirement.ts; meeting them is delivery/connect.ts.
  */
 import type { TlsFailure, TlsOutcome } from "../policy/outcome.ts";
-import { findUnmet } from "../policy/requirement.ts";
+import { findUnmet, type TlsRequirement, type Unmet } from "../policy/requirement.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import { problem } from "./problems.ts";
 import type { SessionTarget } from "./session.ts";
@@ -33,9 +33,15 @@ export function describeUnmet({ outcome, lasting }: Shortfall, target: SessionTa
     : { problem: problem(type, whoActs, text, { host }), permanent: false };
 }
 
-/** A certificate that is wrong today is wrong tomorrow; a handshake may fail for many reasons. */
-export function isLastingFlaw({ type }: TlsFailure): boolean {
-  return type === "certificate-host-mismatch" || type === "certificate-expired" || type === "certificate-not-trusted";
+/**
+ * After a handshake that came to its end: a certificate that is wrong today, or matches no TLSA record, is so tomorrow. What a
+ * handshake fails of before may pass.
+ */
+export function isLastingFlaw({ failure, because }: Unmet, { dane }: TlsRequirement): boolean {
+  const { type, whoActs } = failure;
+  if (type === "certificate-host-mismatch" || type === "certificate-expired" || type === "certificate-not-trusted") return true;
+  // Where our own judging failed, nothing is known of the host.
+  return dane?.demanded === true && because === dane.because && whoActs === "receiver";
 }
 
 function reasonOf(outcome: TlsOutcome): TlsFailure {

@@ -2,7 +2,8 @@
  * Facts and rules as they are kept with an attempt and shown by `queue why` and `check`: findings in, small plain values
  * out. Bounded: DNS and policy hosts can name thousands, and what is told is stored with every attempt.
  */
-import type { HostProof, Rule } from "./decision.ts";
+import type { Rule } from "./decision.ts";
+import type { HostProof } from "./host-facts.ts";
 import type { DnssecState, Finding, MxRecord, SecurityStatus, StsFinding, TlsaFinding } from "./facts.ts";
 import type { TlsFailure } from "./outcome.ts";
 import type { Unmet } from "./requirement.ts";

@@ -7,7 +7,7 @@ import { renderPolicies, renderPolicy, renderRefresh } from "../../src/cli/polic
 import { renderWhy } from "../../src/cli/why-text.ts";
 import { renderJsonLine } from "../../src/cli/words.ts";
 import type { NextHop } from "../../src/mail/domain.ts";
-import type { HostProof } from "../../src/policy/decision.ts";
+import type { HostProof } from "../../src/policy/host-facts.ts";
 import type { DnssecState } from "../../src/policy/facts.ts";
 import type { StsEvidence, TlsaEvidence } from "../../src/policy/evidence.ts";
 import type { TlsOutcome } from "../../src/policy/outcome.ts";

@@ -9,7 +9,7 @@ const REQUIREMENT_TEST = ["test/policy/requirement.test.ts"];
 export const demandMutations: readonly Mutation[] = [
   {
     name: "floor ignored: nothing raises the demand",
-    file: DECISION,
+    file: "src/policy/demand.ts",
     from: "const atLeast = levelOfFloor(floor);",
     to: 'const atLeast = levelOfFloor(floor === "authenticated" ? "opportunistic" : floor);',
     tests: DECISION_TEST,
@@ -41,7 +41,7 @@ export const demandMutations: readonly Mutation[] = [
   },
   {
     name: "host floor ignored",
-    file: DECISION,
+    file: "src/policy/demand.ts",
     from: 'if (level === "any" || origin === "configured" || origin === "literal") return [];',
     to: 'if (level !== "none" || origin === "configured" || origin === "literal") return [];',
     tests: DECISION_TEST,
@@ -49,7 +49,7 @@ export const demandMutations: readonly Mutation[] = [
   },
   {
     name: "mandatory DANE is met without records",
-    file: DECISION,
+    file: "src/policy/demand.ts",
     from: 'return skip("dane-required", `${host} has no TLSA records that DNSSEC proves`);',
     to: "return [demand];",
     tests: DECISION_TEST,
@@ -97,7 +97,7 @@ export const demandMutations: readonly Mutation[] = [
   },
   {
     name: "the next hop's name is accepted behind forged MX records",
-    file: DECISION,
+    file: "src/policy/published.ts",
     from: 'if (origin === "implicit" || (origin === "mx" && mxSecurity === "secure")) names.add(nextHop);',
     to: 'if (origin === "implicit" || origin === "mx") names.add(nextHop);',
     tests: DECISION_TEST,

@@ -21,7 +21,7 @@ export const stsMutations: readonly Mutation[] = [
   },
   {
     name: "enforce is treated as testing",
-    file: "src/policy/decision.ts",
+    file: "src/policy/published.ts",
     from: 'if (sts.policy.mode === "testing") return "testing";',
     to: 'if (sts.policy.mode !== "none") return "testing";',
     tests: ["test/policy/decision.test.ts"],
@@ -29,7 +29,7 @@ export const stsMutations: readonly Mutation[] = [
   },
   {
     name: "a host that the policy does not list is tried",
-    file: "src/policy/decision.ts",
+    file: "src/policy/published.ts",
     from: "if (allowsHost(sts.policy, host)) {",
     to: "if (host !== undefined) {",
     tests: ["test/policy/decision.test.ts"],

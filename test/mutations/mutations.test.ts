@@ -33,7 +33,7 @@ test("the tests are green before anything is broken", async () => {
   const whole = new Set(mutations.filter(({ only }) => only === undefined).flatMap(({ tests }) => tests));
   expect(await inCopy((folder) => runTests({ tests: [...whole] }, folder))).toMatchObject({ kind: "survived" });
   const parts = new Map(
-    mutations.filter(({ only }) => only !== undefined).map((mutation) => [`${mutation.only} ${mutation.tests}`, mutation]),
+    mutations.flatMap((mutation) => (mutation.only === undefined ? [] : [[[mutation.only, ...mutation.tests].join(" "), mutation]])),
   );
   for (const part of parts.values()) expect(await inCopy((folder) => runTests(part, folder))).toMatchObject({ kind: "survived" });
 });

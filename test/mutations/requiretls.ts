@@ -57,7 +57,7 @@ export const requireTlsMutations: readonly Mutation[] = [
   },
   {
     name: "REQUIRETLS goes to a host that nothing proves",
-    file: "src/policy/decision.ts",
+    file: "src/policy/demand.ts",
     from: 'if (proven) return { ...demand, atLeast: "authenticated" };',
     to: 'if (proven || facts.origin === "mx") return { ...demand, atLeast: "authenticated" };',
     tests: DECISION_TEST,
@@ -121,7 +121,7 @@ export const requireTlsMutations: readonly Mutation[] = [
   },
   {
     name: "REQUIRETLS bounces for a reason that passes: a look-up",
-    file: "src/policy/decision.ts",
+    file: "src/policy/host-facts.ts",
     from: 'return dnssec.kind === "validating" && sts.kind !== "unavailable" && (sts.kind !== "policy" || sts.trouble === undefined);',
     to: 'return dnssec.kind !== "blind" || sts.kind !== "none";',
     tests: DECISION_TEST,
@@ -153,7 +153,7 @@ export const requireTlsMutations: readonly Mutation[] = [
   },
   {
     name: "a protected notice may go in clear",
-    file: "src/policy/decision.ts",
+    file: "src/policy/demand.ts",
     from: 'if (tag === "preferred" && atLeast === "clear")',
     to: 'if (tag === "preferred" && atLeast === "authenticated")',
     tests: DECISION_TEST,

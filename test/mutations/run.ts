@@ -119,9 +119,11 @@ async function main(wanted: readonly string[]): Promise<void> {
     const copy = copyProject();
     try {
       for (const mutation of left) {
+        const began = performance.now();
         const { kind, detail } = await tryMutation(mutation, copy.folder);
         if (kind !== "noticed") missed += 1;
-        console.log(`${kind.padEnd(8)}  ${mutation.name}\n          ${detail}`);
+        const seconds = ((performance.now() - began) / 1000).toFixed(1);
+        console.log(`${kind.padEnd(8)}  ${mutation.name} (${seconds} s)\n          ${detail}`);
       }
     } finally {
       copy.remove();

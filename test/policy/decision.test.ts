@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Domain, NextHop } from "../../src/mail/domain.ts";
-import { decideHost, type HostFacts, hostProof } from "../../src/policy/decision.ts";
+import { decideHost } from "../../src/policy/decision.ts";
+import { type HostFacts, hostProof } from "../../src/policy/host-facts.ts";
 import type { StsFinding, TlsaFinding } from "../../src/policy/facts.ts";
 import type { TlsFloor } from "../../src/policy/local-policy.ts";
 import type { TlsOutcome } from "../../src/policy/outcome.ts";

@@ -1,6 +1,7 @@
 /** Facts of one host as decideHost takes them, and what comes of them in one line. */
 import type { Domain, NextHop } from "../../src/mail/domain.ts";
-import { decideHost, type Demands, type HostFacts, type PolicyVerdict } from "../../src/policy/decision.ts";
+import { decideHost, type PolicyVerdict } from "../../src/policy/decision.ts";
+import type { Demands, HostFacts } from "../../src/policy/host-facts.ts";
 import type { DnssecState, StsFinding, TlsaFinding, TlsaRecord } from "../../src/policy/facts.ts";
 import type { HostFloor, LocalPolicy, PublishedMode, TlsFloor } from "../../src/policy/local-policy.ts";
 import type { DaneVerdict, TlsFailure, TlsOutcome, WebPkiVerdict } from "../../src/policy/outcome.ts";

@@ -158,10 +158,10 @@ describe("a host that cannot be used for it", () => {
     expect(result.problem.detail).toMatch(/demanded by MTA-STS enforce of example\.test; and .* REQUIRETLS of the message$/);
   });
 
-  test("records that the certificate does not match may be corrected within the hour, so it waits", async () => {
+  test("a certificate that matches none of the TLSA records is no better than one that nobody trusts", async () => {
     const mx = await host({ certificate, extensions: WITH });
     const result = await open(mx.port, ca.pem, { ...mandatory, dane: { records: [leafKeyRecord(selfSigned)] } });
-    expect(result).toMatchObject({ kind: "failed", permanent: false, problem: { type: "validation-failure" } });
+    expect(result).toMatchObject({ kind: "failed", permanent: true, problem: { type: "requiretls-unmet", status: "5.7.10" } });
   });
 
   test.each(["preferred", undefined] as const)("the same host is nobody's last word with %s", async (requireTls) => {

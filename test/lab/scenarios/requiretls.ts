@@ -38,7 +38,7 @@ const table: Scenario[] = [
     "signed MX, DANE, the keyword",
     authenticated,
     "a record of another key",
-    deferred("validation-failure", /dane-no-match/),
+    bounced("5.7.10", /dane-no-match/),
     (site, faulty) => {
       const host = site.use("signed").mx("mx", { requireTls: true, certificate: site.io.certificates.dane });
       if (faulty) site.tlsa(host, "3 1 1", site.io.certificates.dane.certificate);
