@@ -152,7 +152,7 @@ export const stsMutations: readonly Mutation[] = [
     file: FETCH,
     from: "if (size > policySize) return",
     to: "if (size > policySize * 1_000) return",
-    tests: FETCH_TEST,
+    tests: ["test/lookup/sts-size.test.ts"],
     because: "a policy host could fill our memory",
   },
   {
