@@ -13,14 +13,16 @@ import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { getCACertificates, rootCertificates } from "node:tls";
 import type { Clock } from "../clock.ts";
+import type { ManagedPlan } from "../config/resolver-words.ts";
 import { describeServer, type ServerAddress } from "../config/server-address.ts";
+import type { Settings } from "../config/settings.ts";
 import { messageOf } from "../thrown.ts";
 import { prepareAnchor } from "./managed-anchor.ts";
-import { CONFIG_FILE, HINTS_FILE, type ManagedPlan, type ManagedSettings, ROOTS_FILE, writeConfig } from "./managed-config.ts";
+import { CONFIG_FILE, HINTS_FILE, ROOTS_FILE, writeConfig } from "./managed-config.ts";
 import { endOrphan, findProgram, outputOf, startTied, type TiedChild } from "./managed-process.ts";
 
 export interface ManagedOptions {
-  readonly settings: ManagedSettings;
+  readonly settings: Settings["resolver"]["managed"];
   readonly plan: ManagedPlan;
   /** Its own folder, made if it is not there. */
   readonly folder: string;

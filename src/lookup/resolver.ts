@@ -10,6 +10,8 @@
 import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import type { CancelTimer, Clock } from "../clock.ts";
+import { formatPath } from "../config/keys.ts";
+import { type ResolverWords, readResolverWords } from "../config/resolver-words.ts";
 import { describeServer, type ServerAddress, serverKey } from "../config/server-address.ts";
 import type { Settings } from "../config/settings.ts";
 import type { EmitEvent } from "../events.ts";
@@ -19,12 +21,11 @@ import { createDnsLookup, type DnsClient, judge, type Servers } from "./dns.ts";
 import { createDotClient, type DotOptions } from "./dot.ts";
 import { exchange, type ExchangeIo } from "./exchange.ts";
 import { prepareAnchor } from "./managed-anchor.ts";
-import { parseManagedSettings } from "./managed-config.ts";
 import { type ManagedChange, type ManagedOptions, type ManagedResolver, startManagedResolver } from "./managed-resolver.ts";
 import { encodeName } from "./names.ts";
 import { type RecordType, typeNumber } from "./rdata.ts";
-import { parseServers, parseValidating, watchSystemServers } from "./resolver-settings.ts";
 import { type Belief, concludeSelfTest, type Probe, readProbe, runSelfTest } from "./self-test.ts";
+import { watchSystemServers } from "./system-servers.ts";
 
 export interface ResolverIo {
   readonly clock: Clock;
@@ -98,9 +99,9 @@ interface Source {
 /** Throws where the settings cannot be meant; does not wait for anything else. */
 export async function openResolver(settings: Settings["resolver"], io: ResolverIo): Promise<Resolver> {
   const { clock, emit } = io;
-  const parts = must("resolver.servers", parseServers(settings.servers));
-  const validating = new Set(must("resolver.validating", parseValidating(settings.validating)).map(serverKey));
-  const plan = must("", parseManagedSettings(settings.managed));
+  const words = mustRead(settings);
+  const parts = words.servers;
+  const validating = new Set(words.validating.map(serverKey));
   const patience = settings.timeout * settings.attempts;
   const randomId = io.randomId ?? (() => randomInt(0x10000));
   const dot = createDotClient({
@@ -197,7 +198,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
   };
 
   const askOne = async (server: ServerAddress, name: string, type: RecordType, using: ExchangeIo): Promise<Probe> => {
-    const wireName = encodeName(name === "." ? "" : name.toLowerCase().replace(/\.$/, ""));
+    const wireName = encodeName(name === "." ? "" : name);
     if (wireName === undefined) return { kind: "silent", detail: `${JSON.stringify(name)} is no name` };
     let probe: Probe = { kind: "silent", detail: "was not asked" };
     for (let attempt = 0; attempt < settings.attempts && !closed; attempt++) {
@@ -211,7 +212,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
     const server = source.server ?? (source.key === MANAGED ? await managed?.whenUp(settings.timeout) : undefined);
     // A resolver that does not run says nothing about whether it validates.
     if (server === undefined) return;
-    const reading = await runSelfTest(settings.selfTest, (name, type) => askOne(server, name, type, testIo));
+    const reading = await runSelfTest(words.selfTest, (name, type) => askOne(server, name, type, testIo));
     if (closed || (source.key === MANAGED && managed?.isMissing === true)) return;
     const before = beliefIn(source);
     const conclusion = concludeSelfTest(before.belief, reading);
@@ -278,7 +279,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
     if (anchor.kind === "failed") throw new Error(anchor.detail);
     managed = startManagedResolver({
       settings: settings.managed,
-      plan,
+      plan: words.managed,
       folder,
       clock,
       roots: io.roots,
@@ -359,7 +360,8 @@ function summarise(sources: readonly Source[], beliefIn: (source: Source) => Jud
   return { kind: "blind", detail: `DANE is off: ${trusted.map((source) => say(source)).join("; ")}${remedy}` };
 }
 
-function must<T>(setting: string, parsed: { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: string }): T {
-  if (parsed.ok) return parsed.value;
-  throw new Error(setting === "" ? parsed.error : `${setting}: ${parsed.error}`);
+function mustRead(settings: Settings["resolver"]): ResolverWords {
+  const { words, faults } = readResolverWords(settings);
+  if (faults.length === 0) return words;
+  throw new Error(faults.map(({ path, text }) => `${formatPath(path)}: ${text}`).join("; "));
 }
