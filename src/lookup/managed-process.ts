@@ -30,7 +30,7 @@ export function findProgram(name: string, path = process.env["PATH"] ?? ""): str
   });
 }
 
-/** What a program prints, with whatever exit code; undefined if it cannot be run. */
+/** What a program prints, and whether it ended with code 0; the reason in place of the text where it prints nothing and fails, or cannot be run. */
 export function outputOf(program: string, args: readonly string[]): Promise<{ readonly ok: boolean; readonly text: string }> {
   return new Promise((done) => {
     execFile(program, [...args], { timeout: 5_000, maxBuffer: 65_536, env: {} }, (error, stdout, stderr) =>
