@@ -14,7 +14,7 @@ import { problem } from "../../src/delivery/problems.ts";
 import { Run, type RunIo } from "../../src/delivery/run.ts";
 import type { RecipientReport, Session, SessionTarget, Transaction } from "../../src/delivery/session.ts";
 import { eventsOf } from "../../src/delivery/settle.ts";
-import { describeUnmet } from "../../src/delivery/unmet.ts";
+import { describeUnmet, isLastingFlaw } from "../../src/delivery/unmet.ts";
 import type { PosternEvent } from "../../src/events.ts";
 import type { Domain, NextHop } from "../../src/mail/domain.ts";
 import type { DnssecState, Finding, HostAddress, MxRecord, SecurityStatus, StsFinding, TlsaFinding } from "../../src/policy/facts.ts";
@@ -227,8 +227,7 @@ function meet(target: SessionTarget, { meets = "name", requireTls = false, says 
   const outcome = outcomeOf(meets as Channel, target);
   const unmet = findUnmet(outcome, target.requirement);
   if (unmet !== undefined) {
-    // A key that is not the one in DNS may be put right within the hour; the rest is how the host is set up.
-    const lasting = unmet.failure.type !== "validation-failure";
+    const lasting = outcome.kind === "clear" || isLastingFlaw(unmet, target.requirement);
     const step = outcome.kind === "clear" ? "starttls" : "handshake";
     return { ...failed, step, tls: outcome, answered: true, ...describeUnmet({ outcome, lasting }, target) };
   }

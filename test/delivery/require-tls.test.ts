@@ -16,8 +16,9 @@ const later: ScriptedHost = {
 };
 const dnsFails: ScriptedHost = { addresses: { kind: "failed", reason: "servfail", detail: "SERVFAIL" } };
 const tlsaFails: ScriptedHost = { requireTls: true, tlsa: tlsa.failed };
-/** Its key is not the one in DNS, which may be put right within the hour. */
+/** Its certificate matches none of its TLSA records. */
 const wrongKey: ScriptedHost = { requireTls: true, tlsa: tlsa.usable };
+const handshakeFails: ScriptedHost = { meets: "validation-failure" };
 
 const named = (...hosts: ScriptedHost[]) => Object.fromEntries(hosts.map((host, index) => [`mx${index + 1}.test`, host]));
 const required = (wishes: Omit<RunWishes, "tag">): Promise<Ran> => run({ ...wishes, tag: "required" });
@@ -39,7 +40,9 @@ describe("after all hosts (RFC 8689 §4.2.1)", () => {
     ["one lacks it, one says 451", [lacking, later], "waiting 4.3.0 rejected"],
     ["one lacks it, the addresses of the other fail", [lacking, dnsFails], "waiting 4.4.3 dns-failure"],
     ["one lacks it, the TLSA look-up of the other fails", [lacking, tlsaFails], "waiting 4.7.0 dnssec-invalid"],
-    ["one lacks it, the other's key is not in DNS", [lacking, wrongKey], "waiting 4.7.5 validation-failure"],
+    ["no key is in DNS", [wrongKey, wrongKey], unmet],
+    ["one lacks it, the other's key is not in DNS", [lacking, wrongKey], notOffered],
+    ["one lacks it, the handshake of the other fails", [lacking, handshakeFails], "waiting 4.7.5 validation-failure"],
     ["one without TLS, one unreachable", [noStartTls, unreachable], "waiting 4.4.1 connect-failed"],
   ];
   for (const [what, hosts, outcome] of cases) {
