@@ -17,7 +17,7 @@ export interface ServerAddress {
 
 export const DNS_PORT = 53;
 /** RFC 7858 §3.1. */
-export const DOT_PORT = 853;
+const DOT_PORT = 853;
 
 const EXPECTED = "managed, system, 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:5353, tls://dns.example or tls://192.0.2.53#dns.example";
 

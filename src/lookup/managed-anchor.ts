@@ -11,7 +11,7 @@ import { codeOf, messageOf } from "../thrown.ts";
 import { ANCHOR_FILE } from "./managed-config.ts";
 
 /** Debian's, Fedora's and unbound-anchor's own. */
-export const DEFAULT_ANCHORS: readonly string[] = [
+const DEFAULT_ANCHORS: readonly string[] = [
   "/usr/share/dns/root.key",
   "/usr/share/dns/root.ds",
   "/usr/share/dnssec-trust-anchors/root.key",
@@ -37,7 +37,7 @@ export function readAnchors(text: string): readonly string[] {
 }
 
 /** What is to be appended to the copy: records that the new source has, the former one had not, and the copy has not. */
-export function newAnchors(copy: string, before: string, now: string): readonly string[] {
+function newAnchors(copy: string, before: string, now: string): readonly string[] {
   const known = new Set([...readAnchors(copy), ...readAnchors(before)]);
   return readAnchors(now).filter((record) => !known.has(record));
 }

@@ -72,7 +72,6 @@ export interface Resolver {
   trouble(): string | undefined;
   /** Tests every believed resolver; resolves when all have been judged. */
   testNow(): Promise<void>;
-  clear(): void;
   close(): Promise<void>;
 }
 
@@ -317,7 +316,6 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
         ? undefined
         : `the managed resolver does not run: ${managed.detail}`,
     testNow,
-    clear: () => client.clear(),
     async close() {
       closed = true;
       cancelTest?.();

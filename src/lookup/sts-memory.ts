@@ -39,7 +39,6 @@ export interface StsMemory {
   retry(): void;
   /** Resolves when every write under way has ended, well or not. */
   flush(): Promise<void>;
-  readonly size: number;
 }
 
 export interface StsMemoryIo {
@@ -140,9 +139,6 @@ export function createStsMemory({ store, emit, now, most = MOST }: StsMemoryIo):
     },
     async flush() {
       await Promise.all(writing.values());
-    },
-    get size() {
-      return entries.size;
     },
   };
 }

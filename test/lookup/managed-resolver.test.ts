@@ -154,15 +154,15 @@ test("killed, it is started again, and meanwhile questions fail or wait; none tu
   process.kill(first, "SIGKILL");
   const findings = [];
   for (let at = 0; at < 5; at++) {
-    resolver.clear();
+    resolver.client.clear();
     findings.push(await resolver.client.ask("signed.example", "A"));
   }
   expect(findings.map((finding) => (finding.kind === "failed" ? "failed" : finding.security))).not.toContain("insecure");
   const second = await pid(first);
   expect(second).not.toBe(first);
-  resolver.clear();
+  resolver.client.clear();
   await waitUntil("it answers again", async () => {
-    resolver.clear();
+    resolver.client.clear();
     const finding = await resolver.client.ask("signed.example", "A");
     return finding.kind === "answer" && finding.security === "secure";
   });

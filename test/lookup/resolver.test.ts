@@ -71,7 +71,7 @@ async function world(section: object, resolvConf = "nameserver 127.0.0.53\n"): P
       return resolver.dnssec().kind;
     },
     async security(name = "signed.example") {
-      resolver.clear();
+      resolver.client.clear();
       const finding = await resolver.client.ask(name, "A");
       return finding.kind === "failed" ? "failed" : finding.security;
     },
@@ -126,7 +126,11 @@ describe("whose AD bit is believed", () => {
   });
 
   const refused: [what: string, section: object, error: RegExp][] = [
-    ["system as validating", { servers: ["system"], validating: ["system"] }, /resolver\.validating\[0\]: name the addresses that validate/],
+    [
+      "system as validating",
+      { servers: ["system"], validating: ["system"] },
+      /resolver\.validating\[0\]: name the addresses that validate/,
+    ],
     ["nonsense", { servers: ["resolver"] }, /resolver\.servers\[0\]: not an address of a DNS server: "resolver"/],
     ["an injected zone", { servers: ["managed"], managed: { insecureZones: ["a\nb"] } }, /resolver\.managed\.insecureZones\[0\]/],
   ];
