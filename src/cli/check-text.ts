@@ -3,7 +3,8 @@
  * to a host stands indented under it. Facts and sessions have their words in cli/evidence-text.ts.
  */
 import type { CheckLine } from "../admin/stream.ts";
-import type { CheckConnection, CheckHost, CheckMx, CheckStart, CheckSts } from "../queue/check.ts";
+import { authenticatedWord } from "../policy/evidence.ts";
+import type { CheckConnection, CheckHost, CheckMx, CheckStart, CheckSts, CheckVerdict } from "../queue/check.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import {
   describeMx,
@@ -134,10 +135,7 @@ function verdictLines({ kind, through, failed, problem, final, advice, cutShort 
   const lines: string[] = [];
   if (through !== undefined) {
     const where = `${shown(through.host, 255)}${through.address === undefined ? "" : ` [${shown(through.address, 45)}]`}`;
-    const how =
-      through.level === undefined
-        ? "no host was dialled"
-        : `${through.level === "clear" ? "in clear" : through.level}${through.level === "authenticated" && through.proof === "none" ? ", MX unproven" : ""}`;
+    const how = describeChannel(through);
     const others = failed.length === 0 ? "" : `; ${failed.map((host) => shown(host, 255)).join(", ")} cannot be used`;
     lines.push(...row("verdict", "ok", `deliverable through ${where}: ${how}${others}`));
   } else {
@@ -161,6 +159,12 @@ function verdictLines({ kind, through, failed, problem, final, advice, cutShort 
       ),
     );
   return lines;
+}
+
+function describeChannel({ level, dane, proof }: NonNullable<CheckVerdict["through"]>): string {
+  if (level === undefined) return "no host was dialled";
+  if (level === "authenticated") return authenticatedWord(dane, proof);
+  return level === "clear" ? "in clear" : level;
 }
 
 function describe(problem: DeliveryProblem): string {

@@ -3,7 +3,7 @@
  * of policy/evidence.ts and policy/outcome.ts in, lines without line ends out. Everything foreign passes `shown`.
  */
 import type { Rule } from "../policy/decision.ts";
-import type { HostEvidence, NextHopEvidence, StsEvidence, TlsaEvidence } from "../policy/evidence.ts";
+import { authenticatedWord, type HostEvidence, type NextHopEvidence, type StsEvidence, type TlsaEvidence } from "../policy/evidence.ts";
 import type { DnssecState } from "../policy/facts.ts";
 import type { CertificateEvidence, TlsFailure, TlsOutcome, TlsSession, WebPkiVerdict } from "../policy/outcome.ts";
 import { describeSpan, describeTime, plural, shown } from "./words.ts";
@@ -128,15 +128,8 @@ export function describeTls(outcome: TlsOutcome, proof: HostEvidence["host"] | u
   const head =
     outcome.kind === "encrypted"
       ? `encrypted, not authenticated: ${channel}; ${shown(outcome.because.type)}`
-      : `${authenticatedWord(session, proof)}: ${channel}`;
+      : `${authenticatedWord(session.dane?.held, proof)}: ${channel}`;
   return [head, ...verdicts, ...describeChain(session.chain)];
-}
-
-/** What a session that is authenticated is called: never "right host" where nothing proved the name (RFC 7672 §2.2.1). */
-export function authenticatedWord(session: Pick<StoredOutcome["session"], "dane">, proof: HostEvidence["host"] | undefined): string {
-  const { dane } = session;
-  if (proof === "none") return dane?.held === true ? "host authenticated, MX unsigned" : "authenticated, MX unproven";
-  return dane?.held === false ? "authenticated, but not by DANE" : "authenticated";
 }
 
 function describeVerdicts({ webpki, dane }: StoredOutcome["session"], formerName: string | undefined, told: string): string[] {

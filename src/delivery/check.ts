@@ -12,7 +12,17 @@ import type { CheckDestination, CheckOptions, CheckStage, CheckStart, CheckVerdi
 import type { LeasedEntry, QueueId, QueuedRecipient } from "../queue/entry.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import { type AttemptIo, attemptDelivery } from "./attempt.ts";
-import { connectionStage, type HostStage, hostStage, kindOf, lastWordOf, ruledOut, Turns, type Walked } from "./check-stages.ts";
+import {
+  connectionStage,
+  type HostStage,
+  hostStage,
+  kindOf,
+  lastWordOf,
+  ruledOut,
+  type Through,
+  Turns,
+  type Walked,
+} from "./check-stages.ts";
 import type { Decided, DecideHost } from "./decide.ts";
 import { NO_EXTENSIONS } from "./extensions.ts";
 import { findUnfit } from "./fitness.ts";
@@ -96,7 +106,7 @@ class Check {
     const route = findRoute(this.#nextHop, this.#rules.delivery);
     this.#emit(this.#start(route));
     this.#emit({ stage: "resolver", state: this.#io.dnssec() });
-    const facts = await gatherFacts(this.#nextHop, route, this.#rules.tls, clock.now(), this.#io);
+    const facts = await gatherFacts(this.#nextHop, route, this.#message, this.#rules.tls, clock.now(), this.#io);
     const plan = planDelivery(facts, this.#message, this.#rules, random);
     const all = plan.kind === "attempt" ? plan.hosts : [];
     const hosts = all.slice(0, this.#rules.delivery.hostsPerAttempt);
@@ -194,7 +204,7 @@ class Check {
     if (!this.#options.connect) return { report, ourselves, through: known };
     for (const met of result.hosts) say(connectionStage(met, open));
     if (open === undefined) return { report, ourselves };
-    return { report, ourselves, through: { ...known, address: open.target.address, level: open.tls.kind } };
+    return { report, ourselves, through: { ...known, address: open.target.address, ...channelOf(open) } };
   }
 
   /** A connection, unless none is wanted or the time is over first. */
@@ -245,6 +255,11 @@ class Check {
       ...(this.#cutShort && { cutShort: true }),
     });
   }
+}
+
+function channelOf({ tls }: Session): Pick<Through, "level" | "dane"> {
+  const dane = tls.kind === "clear" ? undefined : tls.session.dane;
+  return { level: tls.kind, ...(dane !== undefined && { dane: dane.held }) };
 }
 
 /** The session with a transaction that only asks whether this message could begin: another host is then always asked. */

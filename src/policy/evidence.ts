@@ -51,6 +51,15 @@ export interface HostEvidence {
   readonly wouldHaveFailed?: readonly Unmet[];
 }
 
+/**
+ * What an authenticated session is called, wherever it is told of. A certificate proves the name that DNS gave, not that DNS
+ * gave the right one (RFC 7672 §2.2.1). `daneHeld`: undefined where no TLSA records were compared.
+ */
+export function authenticatedWord(daneHeld: boolean | undefined, proof: HostProof | undefined): string {
+  if (proof === "none") return daneHeld === true ? "host authenticated, MX unsigned" : "authenticated, MX unproven";
+  return daneHeld === false ? "authenticated, but not by DANE" : "authenticated";
+}
+
 const MOST_SHOWN = 10;
 /** 32 octets and a bit: a digest in full, a certificate by its beginning. */
 const LONGEST_RECORD = 160;

@@ -103,6 +103,8 @@ export interface CheckVerdict {
     readonly host: string;
     readonly address?: string;
     readonly level?: TlsOutcome["kind"];
+    /** Whether the session matched the host's TLSA records; absent where none were compared. */
+    readonly dane?: boolean;
     readonly proof?: HostEvidence["host"];
   };
   /** Hosts that could not be used. */

@@ -164,7 +164,7 @@ export const deliverable: readonly CheckLine[] = [
     stage: "verdict",
     kind: "deliverable",
     nextHop: "example.net" as NextHop,
-    through: { host: "mx1.example.net", address: "192.0.2.1", level: "authenticated", proof: "dnssec" },
+    through: { host: "mx1.example.net", address: "192.0.2.1", level: "authenticated", dane: true, proof: "dnssec" },
     failed: ["mx2.example.net"],
   },
 ];

@@ -137,6 +137,11 @@ describe("check", () => {
       /: authenticated, MX unproven\n$/,
     ],
     [
+      "the same where DANE held: only the MX records lack a signature",
+      { ...base, kind: "deliverable", through: { host: "mx", address: "192.0.2.1", level: "authenticated", dane: true, proof: "none" } },
+      /: host authenticated, MX unsigned\n$/,
+    ],
+    [
       "in clear is said as such",
       { ...base, kind: "deliverable", through: { host: "mx", address: "192.0.2.1", level: "clear", proof: "none" } },
       /: in clear\n$/,

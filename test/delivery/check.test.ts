@@ -243,7 +243,7 @@ describe("published policy decides as in delivery", () => {
       step: "handshake",
       problem: { type: "validation-failure", detail: expect.stringContaining("dane-no-match") },
     });
-    expect(verdictOf(stages).through?.host).toBe("mx2.dest.test");
+    expect(verdictOf(stages).through).toMatchObject({ host: "mx2.dest.test", dane: true });
   });
 
   test("MTA-STS enforce: a host that it leaves out is not dialled", async () => {
@@ -272,6 +272,7 @@ describe("published policy decides as in delivery", () => {
       wouldHaveFailed: [{ because: { source: "mta-sts" }, failure: { type: "validation-failure" } }],
     });
     expect(verdictOf(stages).through).toMatchObject({ proof: "none" });
+    expect(verdictOf(stages).through).not.toHaveProperty("dane");
   });
 
   test("a TLSA look-up that failed is a look-up that failed, not a refusal", async () => {
