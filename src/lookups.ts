@@ -10,6 +10,7 @@ import { openResolver, type Resolver } from "./lookup/resolver.ts";
 import { createAddressGuard } from "./lookup/special-addresses.ts";
 import { createStsFetch } from "./lookup/sts-fetch.ts";
 import { createStsLookup, type StsLookup } from "./lookup/sts-lookup.ts";
+import type { PemRoots } from "./lookup/tls-context.ts";
 import { createFindTlsa } from "./lookup/tlsa-lookup.ts";
 import type { FindTlsa } from "./policy/facts.ts";
 import type { PolicyStore } from "./queue/store.ts";
@@ -37,15 +38,16 @@ export interface Lookups {
 
 interface StsSettings {
   readonly rules: Settings["tls"]["mtaSts"];
-  readonly roots: string | readonly string[];
+  readonly roots: PemRoots;
   readonly guard: (address: string) => string | undefined;
 }
 
 export async function openLookups(first: Settings, io: LookupsIo): Promise<Lookups> {
   const { clock, emit, random, readText } = io;
+  const anchors = (setting: string): PemRoots => trustAnchors(loadRoots(setting, readText));
   const readSts = ({ tls, delivery }: Settings): StsSettings => ({
     rules: tls.mtaSts,
-    roots: trustAnchors(loadRoots(tls.mtaSts.roots ?? tls.roots, readText)),
+    roots: anchors(tls.mtaSts.roots ?? tls.roots),
     guard: createAddressGuard(delivery.allowedAddresses),
   });
   let sts = readSts(first);
@@ -53,7 +55,7 @@ export async function openLookups(first: Settings, io: LookupsIo): Promise<Looku
     clock,
     emit,
     dataFolder: io.dataFolder,
-    roots: loadRoots(first.resolver.roots ?? first.tls.roots, readText),
+    roots: anchors(first.resolver.roots ?? first.tls.roots),
     ipv6: io.ipv6,
   });
   const { client } = resolver;

@@ -5,19 +5,12 @@
  * next, lookup/dns.ts.
  */
 import { type LookupFunction, isIP } from "node:net";
-import {
-  checkServerIdentity,
-  connect,
-  createSecureContext,
-  getCACertificates,
-  rootCertificates,
-  type SecureContext,
-  type TLSSocket,
-} from "node:tls";
+import { checkServerIdentity, connect, type SecureContext, type TLSSocket } from "node:tls";
 import type { CancelTimer, Clock } from "../clock.ts";
 import { type ServerAddress, serverKey } from "../config/server-address.ts";
 import type { LookupFailure } from "../policy/facts.ts";
 import { codeOf } from "../thrown.ts";
+import { createContextKeeper, type PemRoots } from "./tls-context.ts";
 import { errorText, failed, type Raw } from "./trouble.ts";
 import { answersQuery } from "./wire.ts";
 
@@ -25,8 +18,7 @@ export interface DotOptions {
   readonly clock: Clock;
   /** Milliseconds for a connection with its handshake. */
   readonly timeout: number;
-  /** Trust anchors: the word `bundled`, or PEM. */
-  readonly roots: string;
+  readonly roots: PemRoots;
   /** How the name of a `tls://name` server becomes an address; the system's resolver if absent, for the operator named it. */
   readonly lookup?: LookupFunction;
 }
@@ -40,9 +32,9 @@ export interface DotClient {
 
 /** More questions to one server wait until an answer has come. */
 const MOST_IN_FLIGHT = 100;
-/** RFC 7766 §6.2.3 wants idle connections closed by the client; a server closes them after some ten seconds anyway. */
+/** Milliseconds. RFC 7766 §6.2.3 wants idle connections closed by the client; a server closes them after some ten seconds anyway. */
 const IDLE = 10_000;
-/** After a connection that could not be had: so long every question fails at once, instead of one handshake each. */
+/** Milliseconds after a connection that could not be had: so long every question fails at once, instead of one handshake each. */
 const REST_AFTER_FAILURE = 2_000;
 
 interface Job {
@@ -56,10 +48,9 @@ interface Job {
 
 export function createDotClient(options: DotOptions): DotClient {
   const links = new Map<string, Link>();
-  let context: SecureContext | undefined;
   let closed = false;
-  // Parsing the roots takes milliseconds: once, and only where a resolver needs them.
-  const secure = (): SecureContext => (context ??= createContext(options.roots));
+  const contextFor = createContextKeeper();
+  const secure = (): SecureContext => contextFor(options.roots);
   return {
     ask(server, query, questionEnd, until) {
       if (closed) return Promise.resolve(stopped(server));
@@ -73,17 +64,6 @@ export function createDotClient(options: DotOptions): DotClient {
       for (const link of links.values()) link.close();
     },
   };
-}
-
-/** As for a session that must be authenticated (RFC 8310 §7, RFC 9325 §4.2); nothing here is left to the environment. */
-function createContext(roots: string): SecureContext {
-  return createSecureContext({
-    ca: roots === "bundled" ? [...rootCertificates, ...getCACertificates("extra")] : roots,
-    minVersion: "TLSv1.2",
-    maxVersion: "TLSv1.3",
-    ciphers:
-      "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL:!PSK:@SECLEVEL=2",
-  });
 }
 
 interface Link {

@@ -11,7 +11,6 @@ import { createSocket } from "node:dgram";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
-import { getCACertificates, rootCertificates } from "node:tls";
 import type { Clock } from "../clock.ts";
 import type { ManagedPlan } from "../config/resolver-words.ts";
 import { describeServer, type ServerAddress } from "../config/server-address.ts";
@@ -20,6 +19,7 @@ import { messageOf } from "../thrown.ts";
 import { prepareAnchor } from "./managed-anchor.ts";
 import { CONFIG_FILE, HINTS_FILE, ROOTS_FILE, writeConfig } from "./managed-config.ts";
 import { endOrphan, findProgram, outputOf, startTied, type TiedChild } from "./managed-process.ts";
+import type { PemRoots } from "./tls-context.ts";
 
 export interface ManagedOptions {
   readonly settings: Settings["resolver"]["managed"];
@@ -27,8 +27,8 @@ export interface ManagedOptions {
   /** Its own folder, made if it is not there. */
   readonly folder: string;
   readonly clock: Clock;
-  /** Who certifies forwarders over TLS: `bundled`, or PEM. */
-  readonly roots: string;
+  /** Who certifies forwarders over TLS. */
+  readonly roots: PemRoots;
   readonly ipv6: () => boolean;
   /** The machine's own resolvers, for a net that lets nobody ask the root servers. */
   readonly systemServers: () => readonly ServerAddress[];
@@ -117,10 +117,8 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
     const hasHints = settings.rootHints !== undefined;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     if (settings.rootHints !== undefined) copyFileSync(settings.rootHints, join(folder, HINTS_FILE));
-    if (forwarders.some((server) => server.tlsName !== undefined)) {
-      const pem = options.roots === "bundled" ? [...rootCertificates, ...getCACertificates("extra")].join("\n") : options.roots;
-      writeFileSync(join(folder, ROOTS_FILE), pem, { mode: 0o600 });
-    }
+    if (forwarders.some((server) => server.tlsName !== undefined))
+      writeFileSync(join(folder, ROOTS_FILE), [options.roots].flat().join("\n"), { mode: 0o600 });
     const config = writeConfig(plan, { port, ipv6: options.ipv6(), extendedErrors, rootHints: hasHints, forwarders });
     writeFileSync(configFile, config, { mode: 0o600 });
     let isUp = (): void => {};

@@ -26,14 +26,15 @@ import { encodeName } from "./names.ts";
 import { type RecordType, typeNumber } from "./rdata.ts";
 import { type Belief, concludeSelfTest, type Probe, readProbe, runSelfTest } from "./self-test.ts";
 import { watchSystemServers } from "./system-servers.ts";
+import type { PemRoots } from "./tls-context.ts";
 
 export interface ResolverIo {
   readonly clock: Clock;
   readonly emit: EmitEvent;
   /** The resolver that Postern starts has the folder `resolver` in it. */
   readonly dataFolder: string;
-  /** Who certifies `tls://` resolvers: `bundled`, or PEM. */
-  readonly roots: string;
+  /** Who certifies `tls://` resolvers. */
+  readonly roots: PemRoots;
   readonly ipv6: () => boolean;
   /** 16 bits that nobody can predict (RFC 5452 §9.2), which Math.random does not give; default: the system's. */
   readonly randomId?: () => number;

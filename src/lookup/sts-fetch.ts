@@ -6,11 +6,10 @@
  * Whatever the environment could turn (NODE_OPTIONS, NODE_TLS_REJECT_UNAUTHORIZED, proxies) is set by hand. No TLS session is
  * resumed, since a resumed one is called authorized with no certificate at all.
  */
-import { constants } from "node:crypto";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type RequestOptions, request } from "node:https";
 import type { LookupFunction } from "node:net";
-import { type ConnectionOptions, createSecureContext, type PeerCertificate, type SecureContext, TLSSocket } from "node:tls";
+import { type ConnectionOptions, type PeerCertificate, type SecureContext, TLSSocket } from "node:tls";
 import type { Clock } from "../clock.ts";
 import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
@@ -23,14 +22,14 @@ import { parseStsPolicy } from "../policy/sts-policy.ts";
 import { codeOf, messageOf } from "../thrown.ts";
 import type { AddressGuard } from "./special-addresses.ts";
 import { findFault, tooLong } from "./sts-response.ts";
+import { createContextKeeper, type PemRoots } from "./tls-context.ts";
 
 export interface StsFetchSettings {
   /** Milliseconds for the whole exchange, the look-up of the host's addresses included. */
   readonly fetchTimeout: number;
   /** Octets; a longer policy is none. */
   readonly policySize: number;
-  /** Trust anchors in PEM, each list of them read once. */
-  readonly roots: string | readonly string[];
+  readonly roots: PemRoots;
 }
 
 export interface StsFetchIo {
@@ -56,15 +55,8 @@ const HEADER_LIMIT = 16_384;
 /** A host may send 1xx responses for ever. */
 const MOST_INTERIM = 8;
 
-/** Forward secrecy throughout, AEAD first (RFC 9325 §4.2), at 112 bits. */
-const CIPHERS = [
-  ...["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"],
-  ...["ECDHE+AESGCM", "ECDHE+CHACHA20", "DHE+AESGCM", "DHE+CHACHA20", "ECDHE+AES"],
-  ...["!aNULL", "!eNULL", "!PSK", "!SRP", "@SECLEVEL=2"],
-].join(":");
-
 export function createStsFetch(io: StsFetchIo): FetchStsPolicy {
-  const contextFor = createContext();
+  const contextFor = createContextKeeper();
   return async (policyDomain, stop) => {
     const settings = io.settings();
     // RFC 8461 §3.3: the name of the policy host is made from the policy domain, whatever aliases lead to.
@@ -291,21 +283,4 @@ function untrusted(host: Domain, why: string): StsFetchResult & { ok: false } {
 function failed(detail: string, whoActs: WhoActs = "receiver"): StsFetchResult & { ok: false } {
   const failure: TlsFailure = { type: "sts-policy-fetch-error", detail: cleanText(detail, 500), whoActs };
   return { ok: false, failure };
-}
-
-/** Reading a list of roots takes milliseconds, and it rarely changes. */
-function createContext(): (roots: string | readonly string[]) => SecureContext {
-  let made: { readonly roots: string | readonly string[]; readonly context: SecureContext } | undefined;
-  return (roots) => {
-    if (made?.roots === roots) return made.context;
-    const context = createSecureContext({
-      ca: typeof roots === "string" ? roots : [...roots],
-      minVersion: "TLSv1.2",
-      maxVersion: "TLSv1.3",
-      ciphers: CIPHERS,
-      secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
-    });
-    made = { roots, context };
-    return context;
-  };
 }

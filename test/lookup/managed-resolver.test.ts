@@ -3,6 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
+import { rootCertificates } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -63,7 +64,7 @@ async function world(managed: Managed = {}, more: object = {}, io: Partial<Resol
     clock: systemClock,
     emit: (event) => events.push(event),
     dataFolder: folder,
-    roots: "bundled",
+    roots: rootCertificates,
     ipv6: () => false,
     ...io,
   });
@@ -92,7 +93,7 @@ describe("it validates", () => {
       clock: systemClock,
       emit: (event) => events.push(event),
       dataFolder: made.path,
-      roots: "bundled",
+      roots: rootCertificates,
       ipv6: () => false,
     });
   });
@@ -211,7 +212,7 @@ describe("it lives no longer than we do", () => {
 import { systemClock } from ${JSON.stringify(join(here, "clock.ts"))};
 setInterval(() => {}, 1000);
 await openResolver(${JSON.stringify(resolverSettings({}))}, {
-  clock: systemClock, dataFolder: ${JSON.stringify(folder)}, roots: "bundled", ipv6: () => false,
+  clock: systemClock, dataFolder: ${JSON.stringify(folder)}, roots: [], ipv6: () => false,
   emit: (event) => event.kind === "resolver-started" && console.log(event.pid),
 });
 `,
@@ -304,7 +305,7 @@ describe("what it needs is missing", () => {
         clock: systemClock,
         emit: (event) => events.push(event),
         dataFolder: folder.path,
-        roots: "bundled",
+        roots: rootCertificates,
         ipv6: () => false,
         ...none,
       },
