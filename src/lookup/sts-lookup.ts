@@ -23,6 +23,7 @@ import {
   validPolicy,
 } from "../policy/sts-freshness.ts";
 import { parseStsRecords } from "../policy/sts-record.ts";
+import type { PolicyRefresh } from "../queue/check.ts";
 import type { KeptStsPolicy, PolicyStore } from "../queue/store.ts";
 import { tellOfFetch } from "./sts-events.ts";
 import type { FetchStsPolicy } from "./sts-fetch.ts";
@@ -50,19 +51,6 @@ export interface StsLookupIo {
   readonly most?: number;
 }
 
-/** What a fetch that was ordered came to. */
-export interface StsRefreshReport {
-  readonly policyDomain: Domain;
-  /** What the TXT record says now. */
-  readonly record: StsDiscovery;
-  /** Absent: nothing was fetched, since no record announces a policy and none is kept (RFC 8461 §3.1). */
-  readonly fetch?: StsFetchResult;
-  /** What was kept before. */
-  readonly before?: FetchedPolicy;
-  /** What applies to mail from now on. */
-  readonly finding: StsFinding;
-}
-
 export interface StsLookup {
   /**
    * Rejects only where our own store cannot say what is kept, or the process ends: then nobody knows that there is no
@@ -70,7 +58,7 @@ export interface StsLookup {
    */
   readonly find: FindStsPolicy;
   /** Fetches now, whatever failed lately. */
-  refresh(policyDomain: Domain): Promise<StsRefreshReport>;
+  refresh(policyDomain: Domain): Promise<PolicyRefresh>;
   show(policyDomain: Domain): Promise<KeptStsPolicy | undefined>;
   list(page: { readonly limit: number; readonly after?: string }): Promise<{ policies: KeptStsPolicy[]; next?: string }>;
   /** Begins to refresh in the background. Resolves when the store has been gone through. */
@@ -155,7 +143,7 @@ export function createStsLookup(io: StsLookupIo): StsLookup {
   };
 
   /** Fetches whatever the record says, as long as there is a record or a policy (RFC 8461 §3.3, §10.2). */
-  const refetch = async (policyDomain: Domain, patient: boolean): Promise<StsRefreshReport> => {
+  const refetch = async (policyDomain: Domain, patient: boolean): Promise<PolicyRefresh> => {
     const { entry, record } = await discover(policyDomain);
     const before = validPolicy(entry.known, clock.now());
     const id = record.kind === "record" ? record.id : before?.id;
