@@ -59,11 +59,23 @@ function broken({ name, file, from, to }: Mutation, text: string): string {
   return text.replace(from, () => to);
 }
 
-/** Runs test files in the copy. `noticed` means that a test of them failed. */
+/**
+ * Runs test files in the copy. `noticed` means that a test of them failed. One file at a time, since vitest may end at the
+ * first failure before the file it happened in has been reported.
+ */
 export function runTests({ tests, only }: Pick<Mutation, "tests" | "only">, folder: string): Promise<Outcome> {
   const report = join(folder, "report.json");
   rmSync(report, { force: true });
-  const args = ["run", "--project=rooms", "--bail=1", "--no-cache", "--no-fsModuleCache", "--reporter=json", `--outputFile=${report}`];
+  const args = [
+    "run",
+    "--project=rooms",
+    "--bail=1",
+    "--maxWorkers=1",
+    "--no-cache",
+    "--no-fsModuleCache",
+    "--reporter=json",
+    `--outputFile=${report}`,
+  ];
   if (only !== undefined) args.push(`--testNamePattern=${only}`);
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [join(packages, "vitest", "vitest.mjs"), ...args, ...tests], {
