@@ -64,7 +64,7 @@ function renderEntry(entry: EntryStory, now: number, all: boolean): string {
   if (problem !== undefined) {
     const meaning = entry.advice === undefined ? "" : `: ${entry.advice.meaning}`;
     fields.push(["reason", wrapText(`${problem.type} (${problem.status})${meaning}`, 110)]);
-    fields.push(["detail", wrapText(shown(problem.detail), 110)]);
+    fields.push(["detail", wrapText(shown(problem.detail), 110, 6)]);
     fields.push(["said by", [saidBy(problem, last, entry.nextHop)]]);
   }
   fields.push(["taken by", describeTaken(entry)]);

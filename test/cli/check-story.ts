@@ -1,20 +1,34 @@
 /**
  * A domain under DANE and MTA-STS whose second host has changed its key: what a check of it tells, what is kept of its
- * policy, and an attempt that met it. The same values feed the renderers' tests and the examples in docs/policy.md.
+ * policy, and an attempt that met it. The same values feed the renderers' tests and the examples in docs/policy.md. What
+ * delivery and the resolver would say of it they say here, so that the handbook shows no sentence that the code does not know.
  */
+import { createHash, X509Certificate } from "node:crypto";
 import { advise } from "../../src/admin/advice.ts";
 import type { Answers, EntryStory } from "../../src/admin/handlers.ts";
 import type { CheckLine } from "../../src/admin/stream.ts";
 import type { PolicyView } from "../../src/admin/policies.ts";
+import { createEvidence } from "../../src/delivery/certificate.ts";
+import { createDecider } from "../../src/delivery/decide.ts";
+import type { PlannedHost } from "../../src/delivery/plan.ts";
+import { describeRequirement } from "../../src/delivery/terms.ts";
+import { outcomeOf } from "../../src/delivery/tls-outcome.ts";
+import { describeUnmet } from "../../src/delivery/unmet.ts";
+import type { Wire } from "../../src/delivery/wire.ts";
+import { concludeSelfTest } from "../../src/lookup/self-test.ts";
 import type { EmailAddress } from "../../src/mail/address.ts";
 import type { Domain, NextHop } from "../../src/mail/domain.ts";
-import type { Rule } from "../../src/policy/decision.ts";
+import { createDaneJudge } from "../../src/policy/dane-match.ts";
 import type { HostEvidence, NextHopEvidence } from "../../src/policy/evidence.ts";
-import type { CertificateEvidence, TlsFailure, TlsOutcome } from "../../src/policy/outcome.ts";
+import type { DnssecState, TlsaFinding } from "../../src/policy/facts.ts";
+import { findLocalPolicy } from "../../src/policy/local-policy.ts";
+import type { CertificateEvidence, TlsOutcome } from "../../src/policy/outcome.ts";
+import type { StsPolicy } from "../../src/policy/sts-policy.ts";
 import type { QueueId } from "../../src/queue/entry.ts";
 import type { CheckStage, CheckVerdict, PolicyRefresh } from "../../src/queue/check.ts";
 import type { AttemptRecord, DeliveryProblem } from "../../src/queue/settlement.ts";
 import type { KeptStsPolicy } from "../../src/queue/store.ts";
+import { ISSUER, MX1, MX2 } from "./story-certificates.ts";
 import { at, entryStory, NOW, story } from "./story.ts";
 
 export const POLICY_TEXT = "version: STSv1\r\nmode: enforce\r\nmx: mx1.example.net\r\nmx: mx2.example.net\r\nmax_age: 604800\r\n";
@@ -29,9 +43,6 @@ export const leafOf = (host: string): CertificateEvidence => ({
   key: "EC prime256v1",
 });
 
-const RECORD = "3 1 1 41d07be5a83c6d19ef0b42a7d5338c1e6f90b7a24d5e83f06c19ab72d4e59f2c";
-const STS = "MTA-STS enforce of example.net";
-
 export const sts = {
   kind: "policy",
   mode: "enforce",
@@ -43,67 +54,97 @@ export const sts = {
 
 export const mx: NonNullable<NextHopEvidence["mx"]> = { kind: "records", security: "secure", expires: NOW + 3_300_000 };
 
-const daneRule = (host: string, effect: Rule["effect"]): Rule => ({
-  source: "dane",
-  text: `the TLSA records of ${host} (DANE)`,
-  section: "RFC 7672 §2.2",
-  effect,
-  says: "a certificate that matches one of 1 usable TLSA records",
-});
+/** As a test of the resolver that Postern starts concludes. */
+const dnssec: DnssecState = {
+  kind: "validating",
+  detail: `managed (unbound at 127.0.0.1:41953) ${
+    concludeSelfTest("untested", {
+      signed: { name: ".", probe: { kind: "answered", authenticated: true, hasRecords: true } },
+      broken: ["a.test", "b.test", "c.test"].map((name) => ({ name, probe: { kind: "refused", detail: "SERVFAIL" } })),
+    }).detail
+  }`,
+  since: NOW,
+};
 
-export const rulesOf = (host: string): readonly Rule[] => [
-  daneRule(host, "won"),
-  { source: "mta-sts", text: STS, section: "RFC 8461 §5", effect: "holds", says: `a certificate of a trusted CA for ${host}` },
-  { source: "floor", text: "tls.floor of this relay", section: "", effect: "holds", says: "authenticated TLS" },
-];
+const served: StsPolicy = { mode: "enforce", maxAge: 604_800, mx: sts.mx, text: POLICY_TEXT };
+const local = findLocalPolicy("example.net" as NextHop, { floor: "authenticated", host: "any", published: "enforce", domains: {} });
 
-export const policyOf = (host: string): HostEvidence => ({
-  addresses: "secure",
-  host: "dnssec",
-  tlsa: { kind: "records", baseDomain: host, records: [RECORD], expires: NOW + 3_000_000 },
-  rules: rulesOf(host),
-});
+/** What delivery makes of one host: its decision, the judgement of what it showed, and what is then said of it. */
+async function meet(host: string, leaf: string, record: Buffer) {
+  const policyDomain = "example.net" as Domain;
+  const { id, fetchedAt, expires } = sts;
+  const planned: PlannedHost = {
+    host,
+    preference: 10,
+    port: 25,
+    tls: "starttls",
+    serverName: host,
+    configured: false,
+    policy: {
+      facts: {
+        nextHop: policyDomain,
+        host,
+        origin: "mx",
+        mxSecurity: "secure",
+        sts: { kind: "policy", policyDomain, policy: served, id, fetchedAt, expires },
+        dnssec,
+        certificateName: host,
+      },
+      local,
+    },
+  };
+  const tlsa: TlsaFinding = {
+    kind: "records",
+    baseDomain: host as Domain,
+    records: [{ usage: 3, selector: 1, matchingType: 1, data: record }],
+    expires: NOW + 3_000_000,
+  };
+  const decided = createDecider(["sha512", "sha256"])(
+    planned,
+    { addresses: { kind: "addresses", addresses: [] }, security: "secure", tlsa },
+    { mayGoBelowFloor: false },
+  );
+  const { verdict } = decided.decision;
+  if (verdict.kind !== "try") throw new Error(`${host} is to be tried`);
+  const { requirement } = verdict;
+  const outcome = await outcomeOf(
+    {
+      kind: "secured",
+      // Judging does not look at it.
+      wire: undefined as unknown as Wire,
+      protocol: "TLSv1.3",
+      cipher: "TLS_AES_256_GCM_SHA384",
+      suite: "TLS_AES_256_GCM_SHA384",
+      serverName: host,
+      chain: [new X509Certificate(leaf), new X509Certificate(ISSUER)],
+      trusted: true,
+    },
+    { requirement, now: NOW, evidenceOf: createEvidence(), judgeDane: createDaneJudge() },
+  );
+  return { policy: decided.evidence, outcome, requirement, demanded: describeRequirement(requirement) };
+}
 
-const session = {
-  protocol: "TLSv1.3",
-  cipher: "TLS_AES_256_GCM_SHA384",
-} as const;
+const keyOf = (certificate: string): Buffer =>
+  createHash("sha256")
+    .update(new X509Certificate(certificate).publicKey.export({ format: "der", type: "spki" }))
+    .digest();
 
-const good: TlsOutcome = {
-  kind: "authenticated",
-  session: {
-    ...session,
-    serverName: "mx1.example.net",
-    chain: [leafOf("mx1.example.net"), { ...leafOf("R11"), subject: "CN=R11, O=Let's Encrypt, C=US", validTo: "2027-03-12T23:59:59Z" }],
-    webpki: { held: true, referenceIdentifier: "mx1.example.net" },
-    dane: { held: true, baseDomain: "mx1.example.net", record: RECORD },
+const mx1 = await meet("mx1.example.net", MX1, keyOf(MX1));
+const mx2 = await meet("mx2.example.net", MX2, Buffer.from("41d07be5a83c6d19ef0b42a7d5338c1e6f90b7a24d5e83f06c19ab72d4e59f2c", "hex"));
+
+export const policyOf = (host: string): HostEvidence => (host === "mx1.example.net" ? mx1 : mx2).policy;
+export const unmatched: TlsOutcome = mx2.outcome;
+export const unmatchedProblem: DeliveryProblem = describeUnmet(
+  { outcome: unmatched, lasting: true },
+  {
+    host: "mx2.example.net",
+    address: "192.0.2.2",
+    port: 25,
+    ehloName: "relay.example.com",
+    requirement: mx2.requirement,
+    tls: "starttls",
   },
-};
-
-const noMatch: TlsFailure = {
-  type: "validation-failure",
-  detail: "the certificate matches none of 1 usable TLSA records of mx2.example.net (dane-no-match)",
-  whoActs: "receiver",
-};
-
-export const unmatched: TlsOutcome = {
-  kind: "authenticated",
-  session: {
-    ...session,
-    serverName: "mx2.example.net",
-    chain: [leafOf("mx2.example.net")],
-    webpki: { held: true, referenceIdentifier: "mx2.example.net" },
-    dane: { held: false, failure: noMatch },
-  },
-};
-
-export const unmatchedProblem: DeliveryProblem = {
-  type: "validation-failure",
-  detail: `${noMatch.detail}; authenticated TLS is demanded by the TLSA records of mx2.example.net (DANE)`,
-  whoActs: "receiver",
-  status: "4.7.5",
-  host: "mx2.example.net",
-};
+).problem;
 
 const hostStage = (index: number, host: string, address: string): CheckStage => ({
   stage: "host",
@@ -113,7 +154,7 @@ const hostStage = (index: number, host: string, address: string): CheckStage => 
   addresses: [address],
   policy: policyOf(host),
   verdict: "try",
-  demanded: `authenticated (the TLSA records of ${host} (DANE))`,
+  demanded: (host === "mx1.example.net" ? mx1 : mx2).demanded,
 });
 
 const opening: readonly CheckStage[] = [
@@ -126,7 +167,7 @@ const opening: readonly CheckStage[] = [
   },
   {
     stage: "resolver",
-    state: { kind: "validating", detail: "127.0.0.1 validates DNSSEC: a signed name came with AD, broken names were refused", since: NOW },
+    state: dnssec,
   },
   {
     stage: "mx",
@@ -158,7 +199,7 @@ const badHost: readonly CheckStage[] = [
 export const deliverable: readonly CheckLine[] = [
   ...opening,
   hostStage(0, "mx1.example.net", "192.0.2.1"),
-  { stage: "connection", index: 0, host: "mx1.example.net", address: "192.0.2.1", port: 25, step: "done", tls: good, used: true },
+  { stage: "connection", index: 0, host: "mx1.example.net", address: "192.0.2.1", port: 25, step: "done", tls: mx1.outcome, used: true },
   ...badHost,
   {
     stage: "verdict",
@@ -186,13 +227,6 @@ export const keptPolicy: KeptStsPolicy = {
   lastUsed: NOW - 600_000,
 };
 
-const served = {
-  mode: "enforce",
-  maxAge: 604_800,
-  mx: ["mx1.example.net", "mx2.example.net"],
-  text: POLICY_TEXT,
-} as const;
-
 export const refreshed: PolicyRefresh = {
   policyDomain: "example.net" as Domain,
   record: { kind: "record", id: "20260902T0900" },
@@ -214,7 +248,7 @@ export const view: PolicyView = {
   floor: { level: "authenticated", setting: "tls.floor of this relay" },
   host: { level: "any", setting: "tls.host of this relay" },
   published: { mode: "enforce", setting: "tls.published of this relay" },
-  dnssec: { kind: "validating", detail: "", since: NOW },
+  dnssec,
   kept: {
     policyDomain: "example.net",
     policy: {
@@ -234,7 +268,7 @@ export const view: PolicyView = {
 export const refusedAttempt: AttemptRecord = {
   startedAt: NOW - 60_000,
   endedAt: NOW - 59_000,
-  demanded: "authenticated (the TLSA records of mx2.example.net (DANE))",
+  demanded: mx2.demanded,
   policy: { dnssec: "validating", mx, sts },
   hosts: [
     {
