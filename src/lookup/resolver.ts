@@ -1,8 +1,9 @@
 /**
  * The resolvers of this relay, whatever the settings make of them: the section `resolver` in, a DNS client and what its
- * answers are worth for DANE out (RFC 7672 §2.1.1). AD is believed from the resolver that Postern starts, from one that
- * proved its name over TLS, and from addresses that the operator says validate; from no other, loopback included, and
- * from none that the self-test has caught not validating.
+ * answers are worth for DANE out (RFC 7672 §2.1.1, RFC 4035 §4.9.3). AD is believed from the resolver that Postern
+ * starts, from one that proved its name over TLS, and from addresses that the operator says validate; from no other,
+ * loopback included, and from none that the self-test has caught not validating. What that makes of all of them together
+ * is lookup/resolver-state.ts.
  *
  * While one is believed only believed ones are asked: an answer that comes without proof, because another did not
  * answer, would be what an attacker wants.
@@ -24,6 +25,7 @@ import { prepareAnchor } from "./managed-anchor.ts";
 import { type ManagedChange, type ManagedOptions, type ManagedResolver, startManagedResolver } from "./managed-resolver.ts";
 import { encodeName } from "./names.ts";
 import { type RecordType, typeNumber } from "./rdata.ts";
+import { describeBelief, type Judged, MANAGED, type ResolverServer, type Source, summarise } from "./resolver-state.ts";
 import { type Belief, concludeSelfTest, type Probe, readProbe, runSelfTest } from "./self-test.ts";
 import { watchSystemServers } from "./system-servers.ts";
 import type { PemRoots } from "./tls-context.ts";
@@ -44,18 +46,6 @@ export interface ResolverIo {
   readonly lookup?: DotOptions["lookup"];
   /** For tests: other key files than those of the packages, ports, and the system's resolvers. */
   readonly managed?: Pick<ManagedOptions, "defaultAnchors" | "pickPort"> & Partial<Pick<ManagedOptions, "systemServers">>;
-}
-
-export interface ResolverServer {
-  /** As the settings write it; the managed one with its address. */
-  readonly name: string;
-  /** Whether its AD bit is believed, until the self-test says otherwise. */
-  readonly trusted: boolean;
-  readonly belief?: Belief;
-  /** A clean clause on the last test, or on why it is not believed. */
-  readonly detail: string;
-  /** ms since 1970. */
-  readonly testedAt?: number;
 }
 
 export interface ResolverStatus {
@@ -80,21 +70,6 @@ export interface Resolver {
 const TEST_AGAIN = 60_000;
 /** unbound gives up on root servers that do not answer only after a while. */
 const REACH_TIMEOUT = 10_000;
-const MANAGED = "managed";
-
-interface Judged {
-  belief: Belief;
-  detail: string;
-  testedAt?: number;
-}
-
-/** One resolver as it is now; the managed one has no server while it does not run. */
-interface Source {
-  readonly key: string;
-  readonly name: string;
-  readonly server?: ServerAddress;
-  readonly trusted: boolean;
-}
 
 /** Throws where the settings cannot be meant; does not wait for anything else. */
 export async function openResolver(settings: Settings["resolver"], io: ResolverIo): Promise<Resolver> {
@@ -307,7 +282,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
         servers: sources().map((source) => ({
           name: source.name,
           trusted: source.trusted,
-          ...describeBelief(source, beliefIn(source), source.key === MANAGED ? managed : undefined),
+          ...describeBelief(source, beliefIn(source), source.key === MANAGED && managed?.isMissing === false ? managed.detail : undefined),
         })),
         ...(managed?.pid === undefined ? {} : { pid: managed.pid }),
       };
@@ -326,37 +301,6 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
       await managed?.close();
     },
   };
-}
-
-function describeBelief(
-  source: Source,
-  { belief, detail, testedAt }: Judged,
-  managed: ManagedResolver | undefined,
-): Pick<ResolverServer, "belief" | "detail" | "testedAt"> {
-  if (!source.trusted) return { detail: "its AD bit is not believed: it is not listed in resolver.validating" };
-  const process = managed === undefined || managed.isMissing ? "" : `; ${managed.detail}`;
-  return { belief, detail: `${detail}${process}`, ...(testedAt === undefined ? {} : { testedAt }) };
-}
-
-/** The state of all together: one that validates is enough, and all must be blind for DANE to be off. */
-function summarise(sources: readonly Source[], beliefIn: (source: Source) => Judged): Pick<DnssecState, "kind" | "detail"> {
-  const trusted = sources.filter((source) => source.trusted);
-  const say = (source: Source): string =>
-    (source.key === MANAGED && source.server === undefined ? "" : `${source.name} `) + beliefIn(source).detail;
-  if (trusted.length === 0) {
-    const asked = sources.map(({ name }) => name).join(", ");
-    return {
-      kind: "untrusted",
-      detail: `DANE is off: no answer of ${asked} may be believed as DNSSEC; set resolver.servers: [managed], or list a validating resolver in resolver.validating`,
-    };
-  }
-  const validating = trusted.find((source) => beliefIn(source).belief === "validating");
-  if (validating !== undefined) return { kind: "validating", detail: say(validating) };
-  const untested = trusted.filter((source) => beliefIn(source).belief === "untested");
-  if (untested.length > 0) return { kind: "untested", detail: untested.map((source) => say(source)).join("; ") };
-  const isManaged = trusted.every((source) => source.key === MANAGED);
-  const remedy = isManaged ? "" : "; set resolver.servers: [managed], or make it validate";
-  return { kind: "blind", detail: `DANE is off: ${trusted.map((source) => say(source)).join("; ")}${remedy}` };
 }
 
 function mustRead(settings: Settings["resolver"]): ResolverWords {

@@ -1,6 +1,7 @@
 /**
- * Whether a resolver validates (RFC 7672 §2.1.1): what it answers about a signed name and about names with broken
- * signatures in, the conclusion out. Judging is pure; `runSelfTest` asks. When it is run is lookup/resolver.ts's business.
+ * Whether a resolver validates (RFC 7672 §2.1.1, RFC 4035 §4.9.3): what it answers about a signed name and about names
+ * with broken signatures in, the conclusion out. Judging is pure; `runSelfTest` asks. When it is run is
+ * lookup/resolver.ts's business.
  *
  * "Blind" is concluded from a positive sign only. An attacker can drop and garble what we ask, and must not switch DANE
  * off by that: silence and errors leave the state as it was, and are failed look-ups for mail as they are for the test.

@@ -1,7 +1,8 @@
 /**
  * Fetches an MTA-STS policy over HTTPS (RFC 8461 §3.3): a policy domain in; its policy, or a failure in RFC 8460's words,
  * out. One GET to `https://mta-sts.` and the domain, by the first of its addresses that takes a connection. When to
- * fetch is lookup/sts-lookup.ts; what counts as a policy among responses, lookup/sts-response.ts.
+ * fetch is lookup/sts-lookup.ts; what counts as a policy among responses, lookup/sts-response.ts; whether the host's
+ * certificate holds, lookup/sts-trust.ts.
  *
  * Whatever the environment could turn (NODE_OPTIONS, NODE_TLS_REJECT_UNAUTHORIZED, proxies) is set by hand. No TLS session is
  * resumed, since a resumed one is called authorized with no certificate at all.
@@ -13,15 +14,14 @@ import { type ConnectionOptions, type PeerCertificate, type SecureContext, TLSSo
 import type { Clock } from "../clock.ts";
 import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
-import { parseDnsNames } from "../policy/alternative-names.ts";
 import type { DnsLookup, Finding, HostAddress } from "../policy/facts.ts";
-import { findCoveredName } from "../policy/names.ts";
 import type { TlsFailure, WhoActs } from "../policy/outcome.ts";
 import type { StsFetchResult } from "../policy/sts-freshness.ts";
 import { parseStsPolicy } from "../policy/sts-policy.ts";
 import { codeOf, messageOf } from "../thrown.ts";
 import type { AddressGuard } from "./special-addresses.ts";
 import { findFault, tooLong } from "./sts-response.ts";
+import { describeTrustError, findNameFault, trustErrorOf, untrusted } from "./sts-trust.ts";
 import { createContextKeeper, type PemRoots } from "./tls-context.ts";
 
 export interface StsFetchSettings {
@@ -240,43 +240,6 @@ function pinned({ address, family }: HostAddress): LookupFunction {
   return (_host, options, callback) => {
     if (options.all === true) callback(null, [{ address, family }]);
     else callback(null, address, family);
-  };
-}
-
-/** SAN alone, never the common name; a wildcard is the whole left-most label (RFC 8461 §3.3). */
-function findNameFault(certificate: PeerCertificate, host: Domain): string | undefined {
-  const names = parseDnsNames(certificate.subjectaltname);
-  if (findCoveredName(names, [host]) !== undefined) return undefined;
-  const presented = names.slice(0, 5).map((name) => cleanText(name, 253));
-  const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
-  return `it is for ${names.length === 0 ? "no DNS name at all" : presented.join(", ") + more}`;
-}
-
-/** Set by Node where the handshake was made and the chain, or its name, did not hold. */
-function trustErrorOf(socket: TLSSocket): string | undefined {
-  const found: unknown = socket.authorizationError;
-  if (typeof found === "string") return found;
-  return found instanceof Error ? (codeOf(found) ?? found.message) : undefined;
-}
-
-const TRUST_ERRORS: Readonly<Record<string, string>> = {
-  CERT_HAS_EXPIRED: "it, or a certificate above it, has expired",
-  CERT_NOT_YET_VALID: "it, or a certificate above it, is not valid yet",
-  DEPTH_ZERO_SELF_SIGNED_CERT: "it is self-signed",
-  SELF_SIGNED_CERT_IN_CHAIN: "it leads to a root that is not trusted here",
-  UNABLE_TO_GET_ISSUER_CERT: "its issuer is not trusted here, or an intermediate certificate was not sent",
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its issuer is not trusted here, or an intermediate certificate was not sent",
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its issuer is not trusted here, or an intermediate certificate was not sent",
-};
-
-function describeTrustError(code: string): string {
-  return `${TRUST_ERRORS[code] ?? "its path is not valid"} (${cleanText(code, 60)})`;
-}
-
-function untrusted(host: Domain, why: string): StsFetchResult & { ok: false } {
-  return {
-    ok: false,
-    failure: { type: "sts-webpki-invalid", detail: `the certificate of ${host} does not hold: ${why}`, whoActs: "receiver" },
   };
 }
 
