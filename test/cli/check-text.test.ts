@@ -157,7 +157,11 @@ describe("check", () => {
       /^verdict +FAIL +refused by policy; mail waits: validation-failure \(4\.7\.5\)[\s\S]*\nwho acts +example\.net: publish a TLSA record[\s\S]*\nmeanwhile +tls: \{/,
     ],
     ["what fails at once", { ...refusedVerdict, kind: "undeliverable", final: true }, /not deliverable; mail fails at once/],
-    ["cut short", { ...base, kind: "undeliverable", failed: ["a", "b"], cutShort: true }, /\nnote +warn +the time for one check was over/],
+    [
+      "cut short",
+      { ...base, kind: "undeliverable", failed: ["a", "b"], cutShort: true },
+      /\nnote +warn +the time for one check was over before every host had its turn\n$/,
+    ],
     ["a look-up", { ...refusedVerdict, kind: "lookup-failed" }, /FAIL +look-up failed; mail waits/],
     [
       "a blind resolver",
