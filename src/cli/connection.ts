@@ -89,8 +89,13 @@ async function openFile(options: ConnectOptions, io: CliIo): Promise<Connection>
   const check: Connection["check"] = (request, onLine) =>
     asUsage(async () => runCheck(request, (await probing()).check, onLine, new AbortController().signal));
   const close = async (): Promise<void> => {
-    await (await probe)?.close();
-    await store?.close();
+    try {
+      // One that could not be opened has been told of by whoever asked it; there is nothing of it to close.
+      const opened = await probe?.catch(() => undefined);
+      await opened?.close();
+    } finally {
+      await store?.close();
+    }
   };
   if (store === undefined) {
     const nobody = new CliFailure(

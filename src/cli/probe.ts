@@ -38,7 +38,10 @@ export async function openProbe(settings: Settings, kept: PolicyStore | undefine
   const roots = loadRoots(settings.tls.roots, readText);
   const folder = resolve(settings.data.folder);
   const scratch = existsSync(folder) ? undefined : mkdtempSync(join(tmpdir(), "postern-check-"));
-  const { resolver, findTlsa, sts, close } = await openLookups(settings, {
+  const clean = (): void => {
+    if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
+  };
+  const lookups = await openLookups(settings, {
     clock,
     random: Math.random,
     emit,
@@ -46,7 +49,11 @@ export async function openProbe(settings: Settings, kept: PolicyStore | undefine
     dataFolder: scratch ?? folder,
     ipv6: () => rules.useIpv6,
     readText,
+  }).catch((error: unknown) => {
+    clean();
+    throw error;
   });
+  const { resolver, findTlsa, sts } = lookups;
   // What the resolver is worth is asked once, now: afterwards it is a fact like any other.
   await resolver.testNow();
   const check = createCheck({
@@ -76,8 +83,8 @@ export async function openProbe(settings: Settings, kept: PolicyStore | undefine
     refresh: (policyDomain) => sts.refresh(policyDomain),
     dnssec: () => resolver.dnssec(),
     async close() {
-      await close();
-      if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
+      await lookups.close();
+      clean();
     },
   };
 }

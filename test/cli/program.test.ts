@@ -375,6 +375,18 @@ describe("when no relay runs", () => {
     expect(closed).toBe(4);
   });
 
+  test("it is closed too where the outside cannot be asked", async () => {
+    let closed = 0;
+    const store = { close: () => Promise.resolve(void closed++) } as unknown as QueueStore;
+    const openProbe = () => Promise.reject(new Error("the roots cannot be read"));
+    const rooms = { openStore: () => Promise.resolve(store), openProbe };
+    expect(await run(["check", "example.net"], { folder, rooms })).toMatchObject({
+      code: 70,
+      err: expect.stringContaining("the roots cannot be read"),
+    });
+    expect(closed).toBe(1);
+  });
+
   test("a database that is in use without a socket is told, not waited for", async () => {
     const openStore = () => Promise.reject(new Error("the queue is in use by process 7"));
     expect(await run(["queue", "ls"], { folder, rooms: { openStore } })).toMatchObject({
