@@ -80,7 +80,7 @@ export function describeProof({ host, addresses }: HostEvidence): string {
     none: "MX unproven: neither DNSSEC nor an MTA-STS policy says that it is a host of this domain",
     "sts-listed": "right host: listed by the MTA-STS policy",
     dnssec: "right host: its MX record is signed",
-    named: "right host: named by the operator, or by the address itself",
+    named: "right host: named by the operator, or by the recipient's address itself",
   }[host];
   return addresses === undefined ? by : `${by}; addresses ${signed(addresses)}`;
 }
