@@ -4,7 +4,15 @@
  */
 import { type Domain, type NextHop, parseDomain, parseNextHop } from "../mail/domain.ts";
 import type { DnssecState } from "../policy/facts.ts";
-import { type DomainSettings, findLocalPolicy, type HostFloor, type PublishedMode, type TlsFloor } from "../policy/local-policy.ts";
+import {
+  type DomainSettings,
+  findLocalPolicy,
+  type HostFloor,
+  type LocalPolicy,
+  type PublishedMode,
+  relayPolicy,
+  type TlsFloor,
+} from "../policy/local-policy.ts";
 import { parseStsPolicy, type StsMode } from "../policy/sts-policy.ts";
 import type { PolicyDesk, PolicyRefresh } from "../queue/check.ts";
 import type { KeptStsPolicy } from "../queue/store.ts";
@@ -68,18 +76,8 @@ export async function showPolicy(domain: string | undefined, { policies, dnssec,
   const floors = policies.floors();
   const state = dnssec();
   const common = { now: clock.now(), ...(state !== undefined && { dnssec: state }) };
-  if (domain === undefined) {
-    const { floor, host, published, domains } = floors;
-    return {
-      ...common,
-      floor: { level: floor, setting: "tls.floor of this relay" },
-      host: { level: host, setting: "tls.host of this relay" },
-      published: { mode: published, setting: "tls.published of this relay" },
-      domains,
-    };
-  }
+  if (domain === undefined) return { ...common, ...shownLocal(relayPolicy(floors)), domains: floors.domains };
   const nextHop = nextHopOf(domain);
-  const { floor, host, published } = findLocalPolicy(nextHop, floors);
   const [kept, daneSeen] = await Promise.all([
     // An address literal has no policy (RFC 8461 §3.4).
     nextHop.startsWith("[") ? undefined : policies.show(nextHop as Domain),
@@ -88,9 +86,7 @@ export async function showPolicy(domain: string | undefined, { policies, dnssec,
   return {
     ...common,
     domain: nextHop,
-    floor: { level: floor.floor, setting: floor.because.text },
-    host: { level: host.level, setting: host.because.text },
-    published,
+    ...shownLocal(findLocalPolicy(nextHop, floors)),
     ...(kept !== undefined && { kept: shownPolicy(kept) }),
     ...(daneSeen !== undefined && { daneSeen }),
   };
@@ -108,6 +104,14 @@ export function nextHopOf(text: string): NextHop {
   const parsed = parseNextHop(text.slice(text.lastIndexOf("@") + 1));
   if (!parsed.ok) throw new BadRequest(parsed.error);
   return parsed.value;
+}
+
+function shownLocal({ floor, host, published }: LocalPolicy): Pick<PolicyView, "floor" | "host" | "published"> {
+  return {
+    floor: { level: floor.floor, setting: floor.because.text },
+    host: { level: host.level, setting: host.because.text },
+    published,
+  };
 }
 
 function shownPolicy({ policyDomain, policy, failure, lastUsed }: KeptStsPolicy): ShownPolicy {

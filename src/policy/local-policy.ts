@@ -88,11 +88,16 @@ function compile(settings: FloorSettings): Compiled {
     floors,
     hosts,
     published,
-    ofRelay: {
-      floor: { floor: settings.floor, because: { source: "floor", text: "tls.floor of this relay" } },
-      host: { level: settings.host, because: { source: "host-floor", text: "tls.host of this relay" } },
-      published: { mode: settings.published, setting: "tls.published of this relay" },
-    },
+    ofRelay: relayPolicy(settings),
+  };
+}
+
+/** What holds for domains of which `tls.domains` says nothing. */
+export function relayPolicy({ floor, host, published }: Omit<FloorSettings, "domains">): LocalPolicy {
+  return {
+    floor: { floor, because: { source: "floor", text: "tls.floor of this relay" } },
+    host: { level: host, because: { source: "host-floor", text: "tls.host of this relay" } },
+    published: { mode: published, setting: "tls.published of this relay" },
   };
 }
 
