@@ -59,7 +59,7 @@ function tyingWords(): Promise<readonly string[]> {
 
 export interface TiedChild {
   readonly pid: number;
-  /** The last lines that tell of trouble, clean, oldest first. */
+  /** Lines that tell of trouble, clean, oldest first: the first, which often names the cause, and the last two. */
   readonly complaints: readonly string[];
   /** Settles when the process is gone. */
   readonly exited: Promise<string>;
@@ -96,7 +96,7 @@ export async function startTied(options: TiedOptions): Promise<TiedChild | { rea
   const onLine = (line: string): void => {
     const text = cleanText(line.replace(/^\[\d+\] \S+\[\d+:\d+\] /, ""), 300);
     if (/\b(warning|error|fatal)\b/.test(text)) complaints.push(text);
-    if (complaints.length > 3) complaints.shift();
+    if (complaints.length > 3) complaints.splice(1, 1);
     options.onLine(text);
   };
   readLines(child, onLine);

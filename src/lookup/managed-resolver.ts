@@ -4,41 +4,19 @@
  * cannot be reached it is started again to ask the system's resolvers, and validates what they say.
  *
  * While it does not run there is no server, which is a failed look-up and never an insecure answer. Only where it cannot
- * exist at all (no program, no root key) is it `missing`. Its configuration is lookup/managed-config.ts, its process
- * lookup/managed-process.ts; whether it validates is for lookup/self-test.ts.
+ * exist at all (no program, no root key) is it `missing`. One start of it is lookup/managed-start.ts; whether it
+ * validates is for lookup/self-test.ts.
  */
-import { createSocket } from "node:dgram";
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { join, resolve } from "node:path";
-import type { Clock } from "../clock.ts";
-import type { ManagedPlan } from "../config/resolver-words.ts";
+import { resolve } from "node:path";
 import { describeServer, type ServerAddress } from "../config/server-address.ts";
-import type { Settings } from "../config/settings.ts";
-import { messageOf } from "../thrown.ts";
-import { prepareAnchor } from "./managed-anchor.ts";
-import { CONFIG_FILE, HINTS_FILE, ROOTS_FILE, writeConfig } from "./managed-config.ts";
-import { endOrphan, findProgram, outputOf, startTied, type TiedChild } from "./managed-process.ts";
-import type { PemRoots } from "./tls-context.ts";
+import { createStarter, describeEnd, type Running, type StartOptions } from "./managed-start.ts";
 
-export interface ManagedOptions {
-  readonly settings: Settings["resolver"]["managed"];
-  readonly plan: ManagedPlan;
-  /** Its own folder, made if it is not there. */
-  readonly folder: string;
-  readonly clock: Clock;
-  /** Who certifies forwarders over TLS. */
-  readonly roots: PemRoots;
-  readonly ipv6: () => boolean;
+export interface ManagedOptions extends StartOptions {
   /** The machine's own resolvers, for a net that lets nobody ask the root servers. */
   readonly systemServers: () => readonly ServerAddress[];
   /** Whether a server finds the root's name servers. */
   readonly reaches: (server: ServerAddress) => Promise<boolean>;
   readonly onChange: (change: ManagedChange) => void;
-  /** Default: those of the packages. */
-  readonly defaultAnchors?: readonly string[];
-  /** A free port of 127.0.0.1; for tests. */
-  readonly pickPort?: () => Promise<number>;
 }
 
 export type ManagedChange =
@@ -61,42 +39,27 @@ export interface ManagedResolver {
   close(): Promise<void>;
 }
 
-const START_PATIENCE = 15_000;
+/** Milliseconds before the first new start; each death doubles it. */
 const FIRST_PAUSE = 250;
+/** Milliseconds. */
 const LONGEST_PAUSE = 60_000;
-/** After so long a life the next death counts as the first. */
+/** Milliseconds; after so long a life the next death counts as the first. */
 const STABLE = 60_000;
-/** A missing program may be installed; a net that reaches nothing may come back. */
+/** Milliseconds: a missing program may be installed; a net that reaches nothing may come back. */
 const LOOK_AGAIN = 60_000;
-const PORTS_TRIED = 5;
 const PROBES = 2;
 
-type Start =
-  | { readonly kind: "up"; readonly child: TiedChild; readonly server: ServerAddress }
-  | { readonly kind: "failed" | "port-taken"; readonly detail: string };
-
 export function startManagedResolver(options: ManagedOptions): ManagedResolver {
-  const { clock, settings, plan, onChange } = options;
+  const { clock, plan, onChange } = options;
   const folder = resolve(options.folder);
-  const configFile = join(folder, CONFIG_FILE);
-  const pickPort = options.pickPort ?? findFreePort;
+  const starter = createStarter({ ...options, folder });
   const waiting = new Set<() => void>();
-  let running: { readonly child: TiedChild; readonly server: ServerAddress } | undefined;
-  let starting: TiedChild | undefined;
+  let running: Running | undefined;
   let detail = "the resolver is being started";
-  let missing = findMissing();
+  let missing = starter.checkFit();
   let stopping = false;
   let told = "";
   let wake = (): void => {};
-
-  /** The sentence that says why there can be no resolver here. */
-  function findMissing(): string | undefined {
-    const anchor = prepareAnchor(folder, settings.trustAnchorFile, options.defaultAnchors);
-    const noProgram = findProgram(settings.program) === undefined ? `the program ${settings.program} is not installed` : undefined;
-    const noAnchor = anchor.kind === "missing" ? anchor.detail : undefined;
-    if (noProgram === undefined) return noAnchor;
-    return `${noProgram}; install unbound and dns-root-data, or set resolver.servers: [system] to say that DANE is to be off`;
-  }
 
   const tellWaiting = (): void => {
     for (const tell of [...waiting]) tell();
@@ -112,67 +75,8 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
       };
     });
 
-  const startOnce = async (program: string, forwarders: readonly ServerAddress[], extendedErrors: boolean): Promise<Start> => {
-    const port = await pickPort();
-    const hasHints = settings.rootHints !== undefined;
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (settings.rootHints !== undefined) copyFileSync(settings.rootHints, join(folder, HINTS_FILE));
-    if (forwarders.some((server) => server.tlsName !== undefined))
-      writeFileSync(join(folder, ROOTS_FILE), [options.roots].flat().join("\n"), { mode: 0o600 });
-    const config = writeConfig(plan, { port, ipv6: options.ipv6(), extendedErrors, rootHints: hasHints, forwarders });
-    writeFileSync(configFile, config, { mode: 0o600 });
-    let isUp = (): void => {};
-    const up = new Promise<"up">((done) => (isUp = () => done("up")));
-    const child = await startTied({
-      program,
-      args: ["-d", "-c", configFile],
-      folder,
-      mark: configFile,
-      clock,
-      // It says so when its sockets are open.
-      onLine: (line) => line.includes("start of service") && isUp(),
-    });
-    if ("error" in child) return { kind: "failed", detail: `${program} ${child.error}` };
-    starting = child;
-    let cancelPatience = (): void => {};
-    const late = new Promise<"late">((done) => (cancelPatience = clock.after(START_PATIENCE, () => done("late"))));
-    const first = await Promise.race([up, late, child.exited]);
-    cancelPatience();
-    starting = undefined;
-    if (first === "up" && !stopping) return { kind: "up", child, server: { address: "127.0.0.1", port } };
-    await child.stop();
-    const why = child.complaints.join("; ");
-    if (/already in use|could not open ports|can't bind/i.test(why)) return { kind: "port-taken", detail: why };
-    const how = first === "late" ? "did not start in time" : first === "up" ? "was stopped" : first;
-    return { kind: "failed", detail: `unbound ${how}${why === "" ? "" : `: ${why}`}` };
-  };
-
-  const start = async (forwarders: readonly ServerAddress[]): Promise<Start> => {
-    try {
-      const ended = await endOrphan(folder, clock);
-      if (ended !== undefined) detail = `the resolver that a former process left behind (${ended}) was ended`;
-      const anchor = prepareAnchor(folder, settings.trustAnchorFile, options.defaultAnchors);
-      if (anchor.kind !== "ready") return { kind: "failed", detail: anchor.detail };
-      const program = findProgram(settings.program);
-      if (program === undefined) return { kind: "failed", detail: `the program ${settings.program} is gone` };
-      const version = await outputOf(program, ["-V"]);
-      const [, major, minor] = /Version (\d+)\.(\d+)/.exec(version.text) ?? [];
-      if (major === undefined)
-        return { kind: "failed", detail: `${program} does not say that it is unbound: ${version.text.slice(0, 100)}` };
-      const extendedErrors = Number(major) > 1 || Number(minor) >= 16;
-      let last: Start = { kind: "failed", detail: "no port" };
-      for (let tries = 0; tries < PORTS_TRIED && !stopping; tries++) {
-        last = await startOnce(program, forwarders, extendedErrors);
-        if (last.kind !== "port-taken") break;
-      }
-      return last;
-    } catch (error) {
-      return { kind: "failed", detail: `the resolver cannot be started: ${messageOf(error)}` };
-    }
-  };
-
   /** Asks until it is clear whether the resolver reaches anybody; undefined if it died meanwhile. */
-  const findReach = async (of: { readonly child: TiedChild; readonly server: ServerAddress }): Promise<boolean | undefined> => {
+  const findReach = async (of: Running): Promise<boolean | undefined> => {
     for (let probe = 0; probe < PROBES; probe++) {
       const reached = await Promise.race([options.reaches(of.server), of.child.exited]);
       if (reached === true) return true;
@@ -188,11 +92,7 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
   };
 
   /** Whom it is to be started again to ask: the system's resolvers, or after a while the root servers; undefined if it may stay. */
-  const findWay = async (
-    of: { readonly child: TiedChild; readonly server: ServerAddress },
-    asks: string,
-    fallback: readonly ServerAddress[],
-  ): Promise<readonly ServerAddress[] | undefined> => {
+  const findWay = async (of: Running, asks: string, fallback: readonly ServerAddress[]): Promise<readonly ServerAddress[] | undefined> => {
     const areSet = plan.forwarders.length > 0;
     for (;;) {
       const reach = await findReach(of);
@@ -216,7 +116,7 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
     let deaths = 0;
     let fallback: readonly ServerAddress[] = [];
     while (!stopping) {
-      missing = findMissing();
+      missing = starter.checkFit();
       if (missing !== undefined) {
         if (detail !== missing) onChange({ kind: "missing", detail: missing });
         detail = missing;
@@ -225,7 +125,7 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
         continue;
       }
       const forwarders = plan.forwarders.length > 0 ? plan.forwarders : fallback;
-      const started = await start(forwarders);
+      const started = await starter.start(forwarders);
       if (stopping) {
         if (started.kind === "up") await started.child.stop();
         return;
@@ -247,8 +147,7 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
         }
         ended = await started.child.exited;
         running = undefined;
-        const why = started.child.complaints.at(-1);
-        ended = `unbound ${ended}${why === undefined ? "" : `: ${why}`}`;
+        ended = describeEnd(ended, started.child.complaints.slice(-1), folder);
       } else {
         ended = started.detail;
       }
@@ -293,7 +192,7 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
       stopping = true;
       wake();
       tellWaiting();
-      await Promise.all([running?.child.stop(), starting?.stop()]);
+      await Promise.all([running?.child.stop(), starter.stop()]);
       running = undefined;
       await over;
     },
@@ -305,23 +204,4 @@ function describeNoReach(forwarders: readonly ServerAddress[], areSet: boolean):
   if (areSet) return `unbound gets no DNSSEC answers from ${asked}; check resolver.managed.forwarders, and that they pass signatures on`;
   const tried = asked === "" ? "the root servers cannot be reached" : `neither the root servers nor ${asked} give DNSSEC answers`;
   return `${tried}; let this machine send to port 53 (UDP and TCP), or name resolvers that pass signatures on in resolver.managed.forwarders`;
-}
-
-/** Free for UDP and TCP at this moment; should somebody take it before unbound does, another is tried. */
-function findFreePort(): Promise<number> {
-  return new Promise((done, failed) => {
-    const udp = createSocket("udp4");
-    udp.once("error", failed);
-    udp.bind(0, "127.0.0.1", () => {
-      const { port } = udp.address();
-      const tcp = createServer();
-      const end = (): void => {
-        udp.close();
-        done(port);
-      };
-      // Taken for TCP: unbound will say so, and the next port is tried.
-      tcp.once("error", end);
-      tcp.listen(port, "127.0.0.1", () => tcp.close(end));
-    });
-  });
 }

@@ -189,6 +189,28 @@ test("a program that ends at once: every question fails, and the state is not bl
   expect(resolver.dnssec().kind).toBe("untested");
 });
 
+test("a program that may not read its folder: AppArmor and the remedy are named, however much it says after that", async () => {
+  const made = await makeTempFolder("confined");
+  folders.push(made);
+  const program = join(made.path, "unbound");
+  // As unbound 1.17 says it.
+  const lines = [
+    "error: unable to open root.key for reading: Permission denied",
+    "error: error reading auto-trust-anchor-file: root.key",
+    "error: validator: error in trustanchors config",
+    "error: validator: could not apply configuration settings.",
+    "fatal error: failed to setup modules",
+  ];
+  const says = lines.map((line) => `echo "[1795545211] unbound[29125:0] ${line}" >&2\n`).join("");
+  writeFileSync(program, `#!/bin/sh\n[ "$1" = -V ] && echo Version 1.17.1 && exit 0\n${says}exit 1\n`, { mode: 0o755 });
+  const { events } = await world({ program });
+  const died = await waitUntil("its death is told", () => events.find((event) => event.kind === "resolver-died"));
+  expect(died.detail).toMatch(
+    /AppArmor .*see docs\/resolver\.md#apparmor: error: unable to open root\.key for reading: Permission denied; /,
+  );
+  expect(died.detail).toMatch(/fatal error: failed to setup modules$/);
+});
+
 describe("it lives no longer than we do", () => {
   test("closed, it is gone with its record", async () => {
     const { resolver, pid, folder } = await world();
