@@ -1,8 +1,8 @@
 /**
  * One question to one resolver (RFC 1035 §4.2, RFC 7766): over UDP from a fresh socket, over TCP if the answer was
- * truncated; over TLS alone (lookup/dot.ts) where the server is named so. Out comes the response that answers this very query, or the reason there is none. Packets that do not
- * fit are passed over until the deadline, so that the first forgery does not decide (RFC 5452 §9). Which resolver is
- * asked next, and what the response means, is lookup/dns.ts.
+ * truncated; over TLS alone (lookup/dot.ts) where the server is named so. Out comes the response that answers this very
+ * query, or the reason there is none. Packets that do not fit are passed over until the deadline, so that the first
+ * forgery does not decide (RFC 5452 §9). Which resolver is asked next, and what the response means, is lookup/dns.ts.
  */
 import { createSocket } from "node:dgram";
 import { connect, isIPv6 } from "node:net";
