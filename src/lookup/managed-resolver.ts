@@ -41,7 +41,7 @@ export interface ManagedResolver {
 
 /** Milliseconds before the first new start; each death doubles it. */
 const FIRST_PAUSE = 250;
-/** Milliseconds. */
+/** Milliseconds; no pause is longer. */
 const LONGEST_PAUSE = 60_000;
 /** Milliseconds; after so long a life the next death counts as the first. */
 const STABLE = 60_000;

@@ -66,9 +66,9 @@ export interface Resolver {
   close(): Promise<void>;
 }
 
-/** So soon again after a test without a conclusion. */
+/** Milliseconds after a test without a conclusion until the next. */
 const TEST_AGAIN = 60_000;
-/** unbound gives up on root servers that do not answer only after a while. */
+/** Milliseconds: unbound gives up on root servers that do not answer only after a while. */
 const REACH_TIMEOUT = 10_000;
 
 /** Throws where the settings cannot be meant; does not wait for anything else. */
