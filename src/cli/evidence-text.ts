@@ -6,15 +6,10 @@ import type { Rule } from "../policy/decision.ts";
 import { authenticatedWord, type HostEvidence, type NextHopEvidence, type StsEvidence, type TlsaEvidence } from "../policy/evidence.ts";
 import type { DnssecState } from "../policy/facts.ts";
 import type { CertificateEvidence, TlsFailure, TlsOutcome, TlsSession, WebPkiVerdict } from "../policy/outcome.ts";
-import { describeSpan, describeTime, plural, shown } from "./words.ts";
+import { describeMinute, describeSpan, plural, shown } from "./words.ts";
 
 /** Digests stand in full: whoever runs the host compares them. */
 const RECORD_SHOWN = 80;
-
-/** `2026-09-08 22:10 UTC`. */
-export function minute(time: number): string {
-  return `${describeTime(time).slice(0, 16)} UTC`;
-}
 
 /** `mode enforce, id 2026…; lists mx1.example.org; fetched …, valid to …`. `now`: when the facts were used. */
 export function describeSts(sts: StsEvidence, now: number): string[] {
@@ -28,7 +23,7 @@ export function describeSts(sts: StsEvidence, now: number): string[] {
     case "policy": {
       const { mode, id, mx, fetchedAt, expires, trouble } = sts;
       const lines = [
-        `${mode}, id ${shown(id, 40)}, fetched ${minute(fetchedAt)} (${describeSpan(now - fetchedAt)} old), valid to ${minute(expires)}`,
+        `${mode}, id ${shown(id, 40)}, fetched ${describeMinute(fetchedAt)} (${describeSpan(now - fetchedAt)} old), valid to ${describeMinute(expires)}`,
       ];
       if (mx.length > 0) lines.push(`lists ${shown(mx.join(", "), 200)}`);
       if (trouble !== undefined) lines.push(`kept, though the latest look at it failed: ${shown(`${trouble.type}: ${trouble.detail}`)}`);
@@ -168,7 +163,7 @@ function describeChain(chain: readonly CertificateEvidence[]): string[] {
 /** The certificate's own date text when it is no date we can read. */
 function day(text: string): string {
   const time = Date.parse(text);
-  return Number.isNaN(time) ? shown(text, 40) : minute(time);
+  return Number.isNaN(time) ? shown(text, 40) : describeMinute(time);
 }
 
 function signed(security: "secure" | "insecure"): string {

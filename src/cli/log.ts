@@ -5,6 +5,7 @@
 import { pino } from "pino";
 import type { Settings } from "../config/settings.ts";
 import type { EmitEvent, PosternEvent } from "../events.ts";
+import { describeMinute } from "./words.ts";
 
 export type LogLevel = Settings["log"]["level"];
 
@@ -135,7 +136,7 @@ export function plainLine(event: PosternEvent): string {
       return `${levelOf(event) === "warn" ? "warning: " : ""}MTA-STS policy of ${event.policyDomain}: mode ${to.mode}, id ${to.id}${before}`;
     }
     case "policy-refresh-failed":
-      return `warning: MTA-STS policy of ${event.policyDomain} could not be fetched again (${times(event.failures)}): ${event.reason}: ${event.detail}; mode ${event.mode} is kept until ${dayAndTime(event.expires)}`;
+      return `warning: MTA-STS policy of ${event.policyDomain} could not be fetched again (${times(event.failures)}): ${event.reason}: ${event.detail}; mode ${event.mode} is kept until ${describeMinute(event.expires)}`;
     case "started":
       return `started: Postern ${event.version}, listening on ${event.listeners.map((at) => `${at.name} ${at.address}:${at.port} (tls ${at.tls})`).join(", ") || "nothing"}, data in ${event.dataFolder}`;
     case "dnssec-state":
@@ -185,11 +186,6 @@ function seconds(ms: number): number {
 
 function times(count: number): string {
   return count === 1 ? "once" : `${count} times`;
-}
-
-/** `2026-09-08 10:02 UTC`. */
-function dayAndTime(time: number): string {
-  return `${new Date(time).toISOString().slice(0, 16).replace("T", " ")} UTC`;
 }
 
 function timeOfDay(time: number): string {

@@ -1,8 +1,9 @@
 /** `postern policy show|list|refresh` as text: admin/policies.ts's answers in, words out. Pure. */
 import type { PolicyList, PolicyRefreshed, PolicyView, ShownPolicy } from "../admin/policies.ts";
+import { stsEvidence } from "../policy/evidence.ts";
 import type { StsDiscovery } from "../policy/sts-freshness.ts";
-import { describeDnssec, minute } from "./evidence-text.ts";
-import { type Column, describeSpan, renderFields, renderTable, shown } from "./words.ts";
+import { describeDnssec, describeSts } from "./evidence-text.ts";
+import { type Column, describeMinute, describeSpan, renderFields, renderTable, shown } from "./words.ts";
 
 export function renderPolicy(view: PolicyView): string {
   const { now, domain, floor, host, published, domains, dnssec, kept, daneSeen } = view;
@@ -24,7 +25,11 @@ export function renderPolicy(view: PolicyView): string {
     ]);
     fields.push([
       "DANE",
-      [daneSeen === undefined ? "not met with mail yet" : `last met with mail ${minute(daneSeen)} (${describeSpan(now - daneSeen)} ago)`],
+      [
+        daneSeen === undefined
+          ? "not met with mail yet"
+          : `last met with mail ${describeMinute(daneSeen)} (${describeSpan(now - daneSeen)} ago)`,
+      ],
     ]);
   }
   return renderFields(fields);
@@ -46,8 +51,8 @@ export function renderPolicies({ now, policies, next }: PolicyList): string {
     shown(policyDomain, 255),
     policy?.mode ?? "-",
     policy === undefined ? "-" : shown(policy.mx.join(", "), 200),
-    policy === undefined ? "-" : minute(policy.fetchedAt),
-    policy === undefined ? "-" : `${minute(policy.expires)}${policy.expires <= now ? " (over)" : ""}`,
+    policy === undefined ? "-" : describeMinute(policy.fetchedAt),
+    policy === undefined ? "-" : `${describeMinute(policy.expires)}${policy.expires <= now ? " (over)" : ""}`,
     `${describeSpan(now - lastUsed)} ago`,
     failure === undefined ? "-" : shown(`${failure.failure.type}: ${failure.failure.detail}`, 300),
   ]);
@@ -71,8 +76,11 @@ export function renderRefresh({ now, policyDomain, record, fetch, before, findin
         : [`${from} FAILED`, shown(`${fetch.failure.type}: ${fetch.failure.detail}`)],
     ]);
   }
-  fields.push(["before", [before === undefined ? "nothing was kept" : `id ${shown(before.id, 40)}, fetched ${minute(before.fetchedAt)}`]]);
-  fields.push(["now", describeFinding(finding, now)]);
+  fields.push([
+    "before",
+    [before === undefined ? "nothing was kept" : `id ${shown(before.id, 40)}, fetched ${describeMinute(before.fetchedAt)}`],
+  ]);
+  fields.push(["now", describeSts(stsEvidence(finding), now)]);
   return renderFields(fields);
 }
 
@@ -92,11 +100,13 @@ function describeKept({ policy, failure, lastUsed }: ShownPolicy, now: number): 
     const end = policy.expires <= now ? "was valid to" : "valid to";
     lines.push(`mode ${policy.mode}, id ${shown(policy.id, 40)}, max_age ${policy.maxAge} (${describeSpan(policy.maxAge * 1000)})`);
     lines.push(...lists(policy.mx));
-    lines.push(`fetched ${minute(policy.fetchedAt)} (${describeSpan(now - policy.fetchedAt)} ago), ${end} ${minute(policy.expires)}`);
+    lines.push(
+      `fetched ${describeMinute(policy.fetchedAt)} (${describeSpan(now - policy.fetchedAt)} ago), ${end} ${describeMinute(policy.expires)}`,
+    );
   }
   if (failure !== undefined)
-    lines.push(`the latest fetch, ${minute(failure.at)}, failed: ${shown(`${failure.failure.type}: ${failure.failure.detail}`)}`);
-  lines.push(`mail last asked for it ${minute(lastUsed)} (${describeSpan(now - lastUsed)} ago)`);
+    lines.push(`the latest fetch, ${describeMinute(failure.at)}, failed: ${shown(`${failure.failure.type}: ${failure.failure.detail}`)}`);
+  lines.push(`mail last asked for it ${describeMinute(lastUsed)} (${describeSpan(now - lastUsed)} ago)`);
   return lines;
 }
 
@@ -112,21 +122,5 @@ function describeRecord(record: StsDiscovery): string {
       return record.reason === "absent" ? "announces no policy" : `counts as none: ${shown(record.detail)}`;
     case "record":
       return `id ${shown(record.id, 40)}`;
-  }
-}
-
-function describeFinding(finding: PolicyRefreshed["finding"], now: number): string[] {
-  switch (finding.kind) {
-    case "policy":
-      return [
-        `mode ${finding.policy.mode} applies, id ${shown(finding.id, 40)}, fetched ${minute(finding.fetchedAt)} (${describeSpan(now - finding.fetchedAt)} ago), valid to ${minute(finding.expires)}`,
-        ...(finding.trouble === undefined ? [] : [`kept in spite of: ${shown(`${finding.trouble.type}: ${finding.trouble.detail}`)}`]),
-      ];
-    case "none":
-      return ["no policy applies"];
-    case "unavailable":
-      return [`no policy applies, since none could be had: ${shown(`${finding.failure.type}: ${finding.failure.detail}`)}`];
-    case "not-asked":
-      return [shown(finding.why)];
   }
 }

@@ -18,6 +18,7 @@ import {
 } from "./evidence-text.ts";
 import { describeProblem, describeState } from "./list-text.ts";
 import {
+  describeMinute,
   describeSize,
   describeSpan,
   describeTime,
@@ -97,7 +98,7 @@ function describeProgress(entry: EntryStory, now: number): string {
       ? ""
       : `; next ${describeTimeNear(entry.nextAttempt, now)} (${describeWait(entry.nextAttempt, now)})`;
   const end = entry.sender === "" ? "given up" : "bounces to the sender";
-  return `${since}; ${tries}${next}; ${end} ${describeTime(entry.expiresAt).slice(0, 16)} UTC`;
+  return `${since}; ${tries}${next}; ${end} ${describeMinute(entry.expiresAt)}`;
 }
 
 /** Who has the message now, with the reply that holds its id there: what the other side's log is searched for. */

@@ -29,6 +29,11 @@ export function describeTime(time: number): string {
   return new Date(time).toISOString().slice(0, 19).replace("T", " ");
 }
 
+/** `2026-09-08 22:10 UTC`. */
+export function describeMinute(time: number): string {
+  return `${describeTime(time).slice(0, 16)} UTC`;
+}
+
 /** The time alone on the same day, else with its date. */
 export function describeTimeNear(time: number, now: number): string {
   const text = describeTime(time);
