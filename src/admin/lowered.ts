@@ -3,6 +3,7 @@
  * in, one line for the configuration, or none, out. Pure. Who acts and what a reason means is admin/advice.ts.
  */
 import type { Rule } from "../policy/decision.ts";
+import { type ChannelLevel, isAtLeast } from "../policy/requirement.ts";
 import type { AdviceSubject } from "./advice.ts";
 
 /** The settings that, all together, would have let this mail pass. */
@@ -14,25 +15,29 @@ interface Lowered {
 
 /**
  * What stood in the way, rule by rule: a lowered floor is no help where a published policy demands as much, and REQUIRETLS is
- * nobody's to lower but the sender's. Attempts that kept no rules had the floor alone.
+ * nobody's to lower but the sender's. Attempts from before schema version 2 were kept without rules, and had the floor alone.
  */
 function findLowered(usual: Lowered["floor"], { report }: AdviceSubject): Lowered | undefined {
   const rules = report?.policy?.rules;
   if (report === undefined || rules === undefined) return usual === undefined ? undefined : { floor: usual };
   const binding = rules.filter(({ effect }) => effect === "won" || effect === "holds");
-  if (binding.some(({ source, text }) => source === "requiretls" && !text.startsWith("TLS-Required"))) return undefined;
+  if (binding.some(({ source }) => source === "requiretls")) return undefined;
   const { step, tls } = report;
   const skipped = step === "skipped";
   const session = tls === undefined || tls.kind === "clear" ? undefined : tls.session;
   // What was lost before TLS could be judged, by a host that answers badly, no setting of ours brings back.
   if (!skipped && step !== "ehlo" && step !== "starttls" && step !== "handshake") return undefined;
-  const fails = ({ source }: Rule): boolean =>
-    source === "mta-sts" ? skipped || session?.webpki?.held !== true : source === "dane" ? skipped || session?.dane?.held !== true : false;
-  const published = binding.some(fails);
-  const host = binding.some(
-    ({ source, effect, says }) => source === "host-floor" && (skipped ? effect === "won" : says === "mandatory DANE"),
-  );
-  const floor = skipped ? undefined : floorFor(rules.find(isFloor), tls?.kind ?? "clear");
+  const reached = tls?.kind ?? "clear";
+  const isInTheWay = ({ source, atLeast }: Rule): boolean => {
+    // A rule that forbids the host demands nothing of a channel.
+    if (skipped || atLeast === undefined) return atLeast === undefined;
+    if (!isAtLeast(reached, atLeast)) return true;
+    // Each asks for a proof of its own, whatever the other one shows: mandatory DANE for the same as published records.
+    return atLeast === "authenticated" && (source === "mta-sts" ? session?.webpki?.held : session?.dane?.held) !== true;
+  };
+  const published = binding.some((rule) => (rule.source === "mta-sts" || rule.source === "dane") && isInTheWay(rule));
+  const host = binding.some((rule) => rule.source === "host-floor" && isInTheWay(rule));
+  const floor = skipped ? undefined : floorFor(rules.find(isFloor), reached);
   if (!published && !host && floor === undefined) return undefined;
   return { ...(published && { published }), ...(host && { host }), ...(floor !== undefined && { floor }) };
 }
@@ -42,10 +47,9 @@ function isFloor({ source }: Rule): boolean {
 }
 
 /** The floor that what was reached would have met; undefined if it met the one that holds. */
-function floorFor(rule: Rule | undefined, reached: "clear" | "encrypted" | "authenticated"): Lowered["floor"] {
-  const asks = /^(authenticated|encrypted) TLS$/.exec(rule?.says ?? "")?.[1];
-  if (reached === "clear") return asks === undefined ? undefined : "opportunistic";
-  return reached === "encrypted" && asks === "authenticated" ? "encrypted" : undefined;
+function floorFor(rule: Rule | undefined, reached: ChannelLevel): Lowered["floor"] {
+  if (rule?.atLeast === undefined || isAtLeast(reached, rule.atLeast)) return undefined;
+  return reached === "clear" ? "opportunistic" : "encrypted";
 }
 
 /**

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { advise, whoActsShort } from "../../src/admin/advice.ts";
-import type { Rule } from "../../src/policy/decision.ts";
+import { decideHost, type Rule } from "../../src/policy/decision.ts";
+import type { HostFacts } from "../../src/policy/host-facts.ts";
 import type { TlsOutcome, WhoActs } from "../../src/policy/outcome.ts";
+import { findUnmet } from "../../src/policy/requirement.ts";
 import type { DeliveryProblem, HostReport, ProblemType } from "../../src/queue/settlement.ts";
+import { type Asked, decided, demandsOf, hostFacts, outcome, sts, tlsa } from "../support/decisions.ts";
 
 const problem = (type: ProblemType, whoActs: WhoActs = "receiver", host?: string): DeliveryProblem => ({
   type,
@@ -10,6 +13,16 @@ const problem = (type: ProblemType, whoActs: WhoActs = "receiver", host?: string
   whoActs,
   status: "4.0.0",
   ...(host !== undefined && { host }),
+});
+
+const reportOf = (
+  step: HostReport["step"],
+  rules: readonly Rule[],
+  tls: TlsOutcome | undefined,
+): Pick<HostReport, "step" | "tls" | "policy"> => ({
+  step,
+  ...(tls !== undefined && { tls }),
+  policy: { host: "dnssec", tlsa: { kind: "not-asked", why: "" }, rules },
 });
 
 describe("who acts", () => {
@@ -43,84 +56,116 @@ describe("meanwhile", () => {
       expect(meanwhile[0]?.startsWith(first)).toBe(true);
     });
 
-  const AUTHENTICATED = {
-    source: "floor",
-    text: "tls.floor of this relay",
-    section: "",
-    effect: "holds",
-    says: "authenticated TLS",
-  } as const;
-  const ENCRYPTED = { ...AUTHENTICATED, says: "encrypted TLS" };
-  const STS = { source: "mta-sts", text: "MTA-STS enforce of example.org", section: "RFC 8461 §5", effect: "won", says: "" } as const;
-  const DANE = { source: "dane", text: "the TLSA records of mx (DANE)", section: "RFC 7672 §2.2", effect: "won", says: "" } as const;
-  const MANDATORY = {
-    source: "host-floor",
-    text: "tls.host of this relay",
-    section: "RFC 7672 §6",
-    effect: "holds",
-    says: "mandatory DANE",
-  } as const;
-  const REQUIRETLS = { source: "requiretls", text: "REQUIRETLS of the message", section: "", effect: "won", says: "" } as const;
-  const ASIDE = { source: "requiretls", text: "TLS-Required: No of the message", section: "", effect: "won", says: "" } as const;
-  const ROUTE = { ...AUTHENTICATED, source: "route", text: "delivery.routes[1]" } as const;
-  const failure = { type: "validation-failure", detail: "x", whoActs: "receiver" } as const;
-  const session = (webpki: boolean, dane?: boolean): TlsOutcome => {
-    const base = {
-      protocol: "TLSv1.3",
-      cipher: "x",
-      chain: [],
-      webpki: webpki ? { held: true as const, referenceIdentifier: "mx" } : { held: false as const, failure },
-      ...(dane !== undefined && {
-        dane: dane ? { held: true as const, baseDomain: "mx", record: "3 1 1 00" } : { held: false as const, failure },
-      }),
-    };
-    return webpki || dane === true ? { kind: "authenticated", session: base } : { kind: "encrypted", session: base, because: failure };
+  // The rules are those of the decision itself: what stood in the way decides what is named, and with it the mail would have passed.
+  const weak = (dane: boolean): TlsOutcome => {
+    const proven = outcome({ webpki: true, ...(dane && { dane }) });
+    if (proven.kind !== "authenticated") throw new Error("it is proven");
+    return { kind: "encrypted", session: proven.session, because: { type: "validation-failure", detail: "RSA", whoActs: "receiver" } };
   };
-  const clear: TlsOutcome = { kind: "clear", because: failure };
-  const report = (step: HostReport["step"], rules: readonly Rule[], tls?: TlsOutcome) => ({
-    step,
-    ...(tls !== undefined && { tls }),
-    policy: { host: "dnssec" as const, tlsa: { kind: "not-asked" as const, why: "" }, rules },
-  });
-  // What stood in the way decides what is named: a floor alone is no help against a policy, and none against REQUIRETLS.
-  const lowered: [string, ReturnType<typeof report>, string | undefined][] = [
-    ["a bad certificate under the floor", report("handshake", [AUTHENTICATED], session(false)), "floor: encrypted"],
+  const AUTHENTICATED = { floor: "authenticated" } as const;
+  const MANDATORY = { floor: "authenticated", host: "dnssec" } as const;
+  const lowered: [string, Partial<HostFacts>, Asked, TlsOutcome | undefined, string | undefined][] = [
+    ["a bad certificate under the floor", {}, AUTHENTICATED, outcome({ webpki: false }), "floor: encrypted"],
     [
       "the same under MTA-STS and the floor",
-      report("handshake", [STS, AUTHENTICATED], session(false)),
+      { sts: sts.listed },
+      AUTHENTICATED,
+      outcome({ webpki: false }),
       "published: report, floor: encrypted",
     ],
-    ["the same under MTA-STS and a lower floor", report("handshake", [STS, ENCRYPTED], session(false)), "published: report"],
-    ["MTA-STS holds, DANE fails", report("handshake", [DANE, STS, AUTHENTICATED], session(true, false)), "published: report"],
-    ["DANE holds, MTA-STS fails", report("handshake", [DANE, STS, AUTHENTICATED], session(false, true)), "published: report"],
-    ["DANE alone holds nothing", report("handshake", [DANE, AUTHENTICATED], session(false, false)), "published: report, floor: encrypted"],
-    ["mandatory DANE fails", report("handshake", [MANDATORY, DANE, AUTHENTICATED], session(true, false)), "published: report, host: any"],
-    ["no STARTTLS under the floor", report("starttls", [ENCRYPTED], clear), "floor: opportunistic"],
-    ["a handshake that fails", report("handshake", [AUTHENTICATED]), "floor: opportunistic"],
-    ["a host that the policy leaves out", report("skipped", [STS, AUTHENTICATED]), "published: report"],
-    ["a TLSA look-up that failed", report("skipped", [DANE, AUTHENTICATED]), "published: report"],
-    ["an unsigned MX under tls.host", report("skipped", [{ ...MANDATORY, effect: "won", says: "" }, AUTHENTICATED]), "host: any"],
     [
-      "a policy that was only watched",
-      report("handshake", [{ ...STS, effect: "watched" }, AUTHENTICATED], session(false)),
-      "floor: encrypted",
+      "the same under MTA-STS and a lower floor",
+      { sts: sts.listed },
+      { floor: "encrypted" },
+      outcome({ webpki: false }),
+      "published: report",
     ],
-    ["REQUIRETLS", report("handshake", [REQUIRETLS, AUTHENTICATED], session(false)), undefined],
-    ["TLS-Required: No", report("handshake", [ASIDE, { ...STS, effect: "watched" }, AUTHENTICATED], session(false)), "floor: encrypted"],
-    ["a refusal of the host's own", report("greeting", [STS, AUTHENTICATED]), undefined],
+    [
+      "MTA-STS holds, DANE fails",
+      { sts: sts.listed, tlsa: tlsa.usable },
+      AUTHENTICATED,
+      outcome({ webpki: true, dane: false }),
+      "published: report",
+    ],
+    [
+      "DANE holds, MTA-STS fails",
+      { sts: sts.listed, tlsa: tlsa.usable },
+      AUTHENTICATED,
+      outcome({ webpki: false, dane: true }),
+      "published: report",
+    ],
+    [
+      "DANE alone holds nothing",
+      { tlsa: tlsa.usable },
+      AUTHENTICATED,
+      outcome({ webpki: false, dane: false }),
+      "published: report, floor: encrypted",
+    ],
+    ["DANE over a weak suite", { tlsa: tlsa.usable }, AUTHENTICATED, weak(true), "published: report, floor: encrypted"],
+    ["unusable TLSA records and no TLS", { tlsa: tlsa.unusable }, {}, outcome("clear"), "published: report"],
+    ["unusable TLSA records are content with TLS", { tlsa: tlsa.unusable }, AUTHENTICATED, outcome({ webpki: false }), "floor: encrypted"],
+    ["mandatory DANE fails", { tlsa: tlsa.usable }, MANDATORY, outcome({ webpki: true, dane: false }), "published: report, host: any"],
+    [
+      "mandatory DANE holds, MTA-STS fails",
+      { sts: sts.listed, tlsa: tlsa.usable },
+      MANDATORY,
+      outcome({ webpki: false, dane: true }),
+      "published: report",
+    ],
+    ["no STARTTLS under the floor", {}, { floor: "encrypted" }, outcome("clear"), "floor: opportunistic"],
+    ["a handshake that fails", {}, AUTHENTICATED, undefined, "floor: opportunistic"],
+    ["a host that the policy leaves out", { sts: sts.unlisted }, AUTHENTICATED, undefined, "published: report"],
+    ["a TLSA look-up that failed", { tlsa: tlsa.failed }, AUTHENTICATED, undefined, "published: report"],
+    ["the same under mandatory DANE", { tlsa: tlsa.failed }, MANDATORY, undefined, "published: report, host: any"],
+    ["an unsigned MX under tls.host", { mxSecurity: "insecure" }, MANDATORY, undefined, "host: any"],
+    ["the same where MTA-STS lists it", { mxSecurity: "insecure", sts: sts.listed }, MANDATORY, undefined, "host: any"],
+    ["an unproven MX under tls.host", { mxSecurity: "insecure" }, { floor: "authenticated", host: "proven" }, undefined, "host: any"],
+    ["no TLSA records under mandatory DANE", {}, MANDATORY, undefined, "host: any"],
+    ["a policy that was only watched", { sts: sts.testing }, AUTHENTICATED, outcome({ webpki: false }), "floor: encrypted"],
+    ["REQUIRETLS", {}, { ...AUTHENTICATED, tag: "required" }, outcome({ webpki: false }), undefined],
+    ["REQUIRETLS for a host that nothing proves", { mxSecurity: "insecure" }, { ...AUTHENTICATED, tag: "required" }, undefined, undefined],
+    ["TLS-Required: No", { sts: sts.listed }, { ...AUTHENTICATED, tag: "optional" }, outcome({ webpki: false }), "floor: encrypted"],
   ];
-  for (const [name, met, settings] of lowered)
+  const passes = (facts: Partial<HostFacts>, asked: Asked, met: TlsOutcome | undefined): boolean => {
+    const { verdict } = decided(facts, asked);
+    return verdict.kind === "try" && (met === undefined || findUnmet(met, verdict.requirement) === undefined);
+  };
+  for (const [name, facts, asked, met, settings] of lowered)
     test(`${name}: ${settings ?? "nothing is named"}`, () => {
-      const { meanwhile } = advise(problem("validation-failure"), { nextHop: "example.org", waits: false, checked: true, report: met });
+      const { rules, verdict } = decided(facts, asked);
+      const step = verdict.kind === "skip" ? "skipped" : met?.kind === "clear" ? "starttls" : "handshake";
+      const { meanwhile } = advise(problem("validation-failure"), {
+        nextHop: "example.test",
+        waits: false,
+        checked: true,
+        report: reportOf(step, rules, met),
+      });
       if (settings === undefined) expect(meanwhile).toEqual([]);
-      else expect(meanwhile[0]).toContain(`tls: { domains: { example.org: { ${settings} } } }   (in the configuration; `);
+      else {
+        expect(meanwhile[0]).toContain(`tls: { domains: { example.test: { ${settings} } } }   (in the configuration; `);
+        const words = Object.fromEntries(settings.split(", ").map((setting) => setting.split(": "))) as Asked;
+        expect(passes(facts, { ...asked, ...words }, met)).toBe(true);
+        // And none of them is one too many.
+        for (const word of Object.keys(words) as (keyof Asked)[]) {
+          const { [word]: _kept, ...others } = words;
+          expect(passes(facts, { ...asked, ...others }, met ?? outcome("clear"))).toBe(false);
+        }
+      }
     });
 
+  test("a refusal of the host's own is not ours to lower", () => {
+    const report = reportOf("greeting", decided({ sts: sts.listed }, AUTHENTICATED).rules, undefined);
+    expect(advise(problem("validation-failure"), { nextHop: "example.test", waits: false, checked: true, report }).meanwhile).toEqual([]);
+  });
+
   test("a route is lowered where it stands, and what the domain publishes beside it", () => {
+    const { local, ...rest } = demandsOf(AUTHENTICATED);
+    const floor = { floor: "authenticated", because: { source: "route", text: "delivery.routes[1]" } } as const;
+    const { rules } = decideHost(hostFacts({ tlsa: tlsa.usable }), { ...rest, local: { ...local, floor } });
     const { meanwhile } = advise(problem("validation-failure"), {
       nextHop: "example.org",
       waits: true,
-      report: report("handshake", [DANE, ROUTE], session(false, false)),
+      report: reportOf("handshake", rules, outcome({ webpki: false, dane: false })),
     });
     expect(meanwhile[0]).toMatch(
       /^set delivery\.routes\[1\]\.tls to encrypted, and tls: \{ domains: \{ example\.org: \{ published: report \} \} \}/,
