@@ -108,7 +108,7 @@ export function describeWatched(wouldHaveFailed: HostEvidence["wouldHaveFailed"]
   );
 }
 
-/** A session as an older version kept it: one failure, or one name, in place of the verdicts. */
+/** A session as attempts from before schema version 2 have it: one failure, or one name, in place of the verdicts. */
 interface StoredOutcome {
   readonly referenceIdentifier?: string;
   readonly session: Omit<TlsSession, "webpki"> & { readonly webpki?: WebPkiVerdict };

@@ -219,7 +219,7 @@ describe("queue why", () => {
     expect(card({ hosts: [report, other] })).toMatch(/^rules +for mx2\.example\.net:\n +won +the TLSA records of mx2/m);
   });
 
-  test("an attempt of an older version still prints: no rules, one failure or one name in the session", () => {
+  test("an attempt from before schema version 2 still prints: no rules, one failure or one name in the session", () => {
     const { policy: _policy, ...bare } = refusedAttempt;
     const former = {
       kind: "authenticated",
