@@ -43,10 +43,11 @@ export interface CheckIo extends FactsIo, HostIo {
   readonly random: () => number;
 }
 
-/** The whole question; whatever is not known by then is told as such. */
+/** In ms, for the whole question; whatever is not known by then is told as such. */
 const DEADLINE = 120_000;
 /** Hosts that are asked at once. */
 const AT_ONCE = 4;
+/** In ms. */
 const LONGEST_STEP = 30_000;
 
 /** A check waits for no step longer than half a minute, where delivery has RFC 5321 §4.5.3.2's patience. */
@@ -169,9 +170,9 @@ class Check {
     let found: HostFindings | undefined;
     let decided: Decided | undefined;
     let open: Session | undefined;
-    const describe = (problem?: DeliveryProblem): HostStage => ({
+    const describe = (why?: DeliveryProblem): HostStage => ({
       ...hostStage(host, found, decided, this.#rules.delivery.addressesPerHost),
-      ...(problem !== undefined && { problem }),
+      ...(why !== undefined && { problem: why }),
     });
     const io: AttemptIo = {
       rules: this.#rules,
