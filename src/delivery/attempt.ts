@@ -163,7 +163,7 @@ class Walk {
     const { verdict } = decision;
     this.#daneSeen ||= findings.tlsa.kind === "records";
     if (verdict.kind === "skip") {
-      this.#demanded = `not to be asked (${verdict.because.text})`;
+      this.#demanded = `no connection (${verdict.because.text})`;
       const lost = this.#asRequireTls(skipProblem(host, verdict), verdict);
       this.#skip(host, lost.problem, lost.permanent, evidence);
       return;
@@ -176,8 +176,8 @@ class Walk {
   #asRequireTls(found: DeliveryProblem, verdict: PolicyVerdict & { kind: "skip" }): { problem: DeliveryProblem; permanent: boolean } {
     const { message } = this.#entry;
     if (message.tlsTag !== "required" || message.sender === "" || !verdict.lasting) return { problem: found, permanent: false };
-    const { detail, whoActs, host } = found;
-    return { problem: problem("requiretls-unmet", whoActs, detail, host === undefined ? {} : { host }), permanent: true };
+    const { detail, host } = found;
+    return { problem: problem("requiretls-unmet", "sender", detail, host === undefined ? {} : { host }), permanent: true };
   }
 
   #skip(host: PlannedHost, found: DeliveryProblem, permanent: boolean, policy?: HostEvidence): void {

@@ -3,9 +3,7 @@
  * message's demands in; the decision, and the evidence that is kept with the attempt, out. The rules are
  * policy/decision.ts; here they are asked once for all messages that meet the same facts.
  */
-import ipaddr from "ipaddr.js";
 import { LRUCache } from "lru-cache";
-import { parseNetwork } from "../mail/network.ts";
 import { decideHost, type HostDecision } from "../policy/decision.ts";
 import { hostProof } from "../policy/host-facts.ts";
 import { type HostEvidence, tlsaEvidence } from "../policy/evidence.ts";
@@ -14,7 +12,6 @@ import type { LocalPolicy } from "../policy/local-policy.ts";
 import type { TlsOutcome } from "../policy/outcome.ts";
 import { findUnmet, type Unmet } from "../policy/requirement.ts";
 import type { DigestName } from "../policy/tlsa.ts";
-import type { Origin } from "../queue/entry.ts";
 import type { HostFindings } from "./gather.ts";
 import type { MessageDemands, PlannedHost } from "./plan.ts";
 
@@ -56,8 +53,8 @@ export function createDecider(daneDigests: readonly DigestName[]): DecideHost {
       found.security,
     ].join("\n");
     const before = kept.get(key);
-    // Findings are shared while they are fresh, so the same value is the same finding; another one decides anew.
-    if (before !== undefined && before.sts === sts && before.tlsa === tlsa && sameDemands(before.local, local)) return before.decided;
+    if (before !== undefined && sameSts(before.sts, sts) && sameTlsa(before.tlsa, tlsa) && sameDemands(before.local, local))
+      return before.decided;
     const decision = decideHost({ ...facts, tlsa }, { local, mayGoBelowFloor, daneDigests, ...(tag !== undefined && { tag }) });
     const evidence: HostEvidence = {
       ...(found.security !== undefined && { addresses: found.security }),
@@ -71,12 +68,59 @@ export function createDecider(daneDigests: readonly DigestName[]): DecideHost {
   };
 }
 
+/**
+ * Whether two findings say the same, age included. What they hold (a parsed policy, a set of records, a failure) is shared while
+ * it is fresh, so there it is enough that it is the same one; a doubt decides anew.
+ */
+function sameSts(one: StsFinding, other: StsFinding): boolean {
+  if (one === other) return true;
+  switch (one.kind) {
+    case "not-asked":
+      return other.kind === "not-asked" && one.why === other.why;
+    case "none":
+      return other.kind === "none" && one.policyDomain === other.policyDomain;
+    case "unavailable":
+      return other.kind === "unavailable" && one.policyDomain === other.policyDomain && one.failure === other.failure;
+    case "policy":
+      return (
+        other.kind === "policy" &&
+        one.policy === other.policy &&
+        one.policyDomain === other.policyDomain &&
+        one.id === other.id &&
+        one.fetchedAt === other.fetchedAt &&
+        one.expires === other.expires &&
+        one.trouble === other.trouble
+      );
+  }
+}
+
+function sameTlsa(one: TlsaFinding, other: TlsaFinding): boolean {
+  if (one === other) return true;
+  switch (one.kind) {
+    case "not-asked":
+      return other.kind === "not-asked" && one.why === other.why;
+    case "none":
+      return (
+        other.kind === "none" && one.security === other.security && one.expires === other.expires && one.asked.join() === other.asked.join()
+      );
+    case "records":
+      return (
+        other.kind === "records" && one.records === other.records && one.baseDomain === other.baseDomain && one.expires === other.expires
+      );
+    case "failed":
+      return other.kind === "failed" && one.failure === other.failure && one.asked === other.asked;
+  }
+}
+
+/** By what they say: a route's policy is made anew for each plan. */
 function sameDemands(one: LocalPolicy, other: LocalPolicy): boolean {
   return (
     one.floor.floor === other.floor.floor &&
     one.floor.because.text === other.floor.because.text &&
-    one.host === other.host &&
-    one.published === other.published
+    one.host.level === other.host.level &&
+    one.host.because.text === other.host.because.text &&
+    one.published.mode === other.published.mode &&
+    one.published.setting === other.published.setting
   );
 }
 
@@ -89,37 +133,4 @@ export function findWatched({ watched }: HostDecision, outcome: TlsOutcome): Unm
     if (unmet !== undefined) failed.push(unmet);
   }
   return failed;
-}
-
-interface Honoured {
-  readonly users: ReadonlySet<string>;
-  readonly networks: readonly [ipaddr.IPv4 | ipaddr.IPv6, number][];
-}
-
-// Compiled once for each configuration.
-const compiledHonoured = new WeakMap<readonly string[], Honoured>();
-
-/** True if the operator named this submitter in `tls.honourTlsOptional`: users by name, clients without login by network. */
-export function isHonoured({ user, clientAddress }: Origin, setting: readonly string[]): boolean {
-  if (setting.length === 0) return false;
-  let honoured = compiledHonoured.get(setting);
-  if (honoured === undefined) {
-    honoured = compile(setting);
-    compiledHonoured.set(setting, honoured);
-  }
-  if (user !== undefined) return honoured.users.has(user);
-  if (clientAddress === undefined || !ipaddr.isValid(clientAddress)) return false;
-  const client = ipaddr.process(clientAddress);
-  return honoured.networks.some(([network, prefix]) => network.kind() === client.kind() && client.match(network, prefix));
-}
-
-function compile(setting: readonly string[]): Honoured {
-  const users = new Set<string>();
-  const networks: [ipaddr.IPv4 | ipaddr.IPv6, number][] = [];
-  for (const text of setting) {
-    const network = parseNetwork(text);
-    if (network.ok) networks.push([ipaddr.parse(network.value.address), network.value.prefix]);
-    else users.add(text);
-  }
-  return { users, networks };
 }

@@ -27,7 +27,7 @@ function unfitForAll(transaction: Transaction, extensions: Extensions, host: str
     return elsewhere(
       problem(
         "requiretls-not-offered",
-        "receiver",
+        "sender",
         `the message may only go to hosts that keep it protected, and ${host} does not offer REQUIRETLS`,
         {
           host,

@@ -21,7 +21,7 @@ import type {
 } from "../policy/facts.ts";
 import { findLocalPolicy, type FloorSettings } from "../policy/local-policy.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
-import type { PlannedHost, Route } from "./plan.ts";
+import type { MessageDemands, PlannedHost, Route } from "./plan.ts";
 import { problem } from "./problems.ts";
 
 /** Everything a plan is made from: one snapshot, each part within its TTL (RFC 7672 §2.2). */
@@ -32,7 +32,7 @@ export interface RoutingFacts {
   readonly mx?: Finding<MxRecord>;
   readonly sts: StsFinding;
   readonly dnssec: DnssecState;
-  /** The resolver is blind, and this next hop was lately known to use DANE; when, in ms since 1970. */
+  /** The resolver is blind, or has shown nothing yet, and this next hop was lately met with DANE; when, in ms since 1970. */
   readonly daneSeen?: number;
 }
 
@@ -48,12 +48,19 @@ export interface FactsIo {
 const DANE_REMEMBERED = 90 * 86_400_000;
 
 /** Asks what the route leaves open. The next hop is a name where the route is `mx`. `now` in ms since 1970. */
-export async function gatherFacts(nextHop: NextHop, route: Route, tls: FloorSettings, now: number, io: FactsIo): Promise<RoutingFacts> {
+export async function gatherFacts(
+  nextHop: NextHop,
+  route: Route,
+  message: MessageDemands,
+  tls: FloorSettings,
+  now: number,
+  io: FactsIo,
+): Promise<RoutingFacts> {
   const dnssec = io.dnssec();
   const [mx, sts, seen] = await Promise.all([
     route.kind === "mx" ? io.lookup.findMx(nextHop as Domain) : undefined,
-    findSts(nextHop, route, tls, io),
-    dnssec.kind === "blind" ? io.findDane(nextHop) : undefined,
+    findSts(nextHop, route, message, tls, io),
+    dnssec.kind === "blind" || dnssec.kind === "untested" ? io.findDane(nextHop) : undefined,
   ]);
   return {
     nextHop,
@@ -66,9 +73,17 @@ export async function gatherFacts(nextHop: NextHop, route: Route, tls: FloorSett
 }
 
 /** The policy domain is the next hop's, or that of the smart host the operator named (RFC 8461 §3.4). */
-function findSts(nextHop: NextHop, route: Route, tls: FloorSettings, { findStsPolicy }: FactsIo): Promise<StsFinding> | StsFinding {
-  const { published } = findLocalPolicy(nextHop, tls);
-  if (published.mode === "off") return { kind: "not-asked", why: `${published.setting}: off` };
+function findSts(
+  nextHop: NextHop,
+  route: Route,
+  { tag }: MessageDemands,
+  tls: FloorSettings,
+  { findStsPolicy }: FactsIo,
+): Promise<StsFinding> | StsFinding {
+  const { published, host } = findLocalPolicy(nextHop, tls);
+  // A policy that binds nobody may still prove the host, for whoever asks for that (RFC 8689 §2).
+  const proves = tag === "required" || tag === "preferred" || host.level === "proven";
+  if (published.mode === "off" && !proves) return { kind: "not-asked", why: `${published.setting}: off` };
   switch (route.kind) {
     case "mx":
       return findStsPolicy(nextHop as Domain);
@@ -122,6 +137,8 @@ export interface HostIo {
   readonly lookup: Pick<DnsLookup, "findAddresses">;
   readonly findConfiguredHost: FindConfiguredHost;
   readonly findTlsa: FindTlsa;
+  /** As it is now; the plan was made with the state of its beginning. */
+  dnssec(): DnssecState;
 }
 
 /** Asks for a host's addresses, then for its TLSA records: without secure addresses there is nothing to ask (RFC 7672 §2.2.2). */
@@ -160,7 +177,19 @@ async function findTlsaOf(host: PlannedHost, found: Finding<HostAddress>, rules:
   if (local.published.mode === "off" && local.host.level !== "dnssec") return notAsked(`${local.published.setting}: off`);
   if (facts.origin === "mx" && facts.mxSecurity === "insecure" && !rules.tls.daneWithUnsignedMx)
     return notAsked(`the MX records of ${facts.nextHop} are not signed (tls.daneWithUnsignedMx: false)`);
-  return io.findTlsa(host.host.toLowerCase() as Domain, host.port, found);
+  const tlsa = await io.findTlsa(host.host.toLowerCase() as Domain, host.port, found);
+  return tlsa.kind === "not-asked" || (tlsa.kind === "none" && tlsa.security === "insecure") ? withoutProof(host, tlsa, io.dnssec()) : tlsa;
+}
+
+/**
+ * No TLSA records, and nobody has proved that there are none. That stands, unless the resolver lost its worth meanwhile, or has
+ * shown none yet for a next hop that was met with DANE: whoever can do that to a resolver must not switch DANE off.
+ */
+function withoutProof({ host, port, policy: { facts } }: PlannedHost, tlsa: TlsaFinding, now: DnssecState): TlsaFinding {
+  const lost = now.kind === "blind" || now.kind === "untrusted";
+  if (!lost && facts.daneSeen === undefined) return tlsa;
+  const detail = `nothing proves that it has no TLSA records, and this relay's resolver cannot tell: ${now.detail}`;
+  return { kind: "failed", asked: `_${port}._tcp.${host}`, failure: { kind: "failed", reason: "unreachable", detail } };
 }
 
 function notAsked(why: string): TlsaFinding {
@@ -171,7 +200,11 @@ function notAsked(why: string): TlsaFinding {
 function judgeFinding(host: PlannedHost, found: Finding<HostAddress>, rules: AddressRules): HostAddresses {
   switch (found.kind) {
     case "failed":
-      return { kind: "unusable", problem: lookupProblem(found, `the addresses of ${host.host}`, host), permanent: false };
+      return {
+        kind: "unusable",
+        problem: lookupProblem(found, `the addresses of ${host.host}`, host.policy.facts.dnssec, host),
+        permanent: false,
+      };
     case "no-such-name":
       return noAddresses(host, "does not exist");
     case "answer":
@@ -260,10 +293,18 @@ function isLoopback(address: string): boolean {
 const DNSSEC_ERRORS = new Set([1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 27]);
 
 /** A question without an answer: the message waits (RFC 5321 §5.1, RFC 7672 §2.1.2). */
-export function lookupProblem(failure: LookupFailure, what: string, host?: { readonly host: string }): DeliveryProblem {
+export function lookupProblem(
+  failure: LookupFailure,
+  what: string,
+  dnssec: DnssecState,
+  host?: { readonly host: string },
+): DeliveryProblem {
   const detail = `the DNS question for ${what} failed: ${failure.detail}`;
   const bogus = failure.extendedError !== undefined && DNSSEC_ERRORS.has(failure.extendedError);
   const more = host === undefined ? {} : { host: host.host };
+  // A resolver that cannot even say what the root says is this relay's own trouble, not that of every domain it is asked about.
+  if (dnssec.kind === "untested" && failure.reason !== "not-a-name")
+    return problem("dns-failure", "you", `${detail}; this relay's resolver has answered no test yet: ${dnssec.detail}`, more);
   return bogus
     ? problem("dnssec-invalid", "receiver", detail, more)
     : problem("dns-failure", whoActsOnLookup(failure.reason), detail, more);

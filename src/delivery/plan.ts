@@ -89,7 +89,7 @@ export function planDelivery(facts: RoutingFacts, message: MessageDemands, rules
 
 function verdictOf(facts: RoutingFacts, local: LocalPolicy, message: MessageDemands, rules: PlanRules, random: () => number): Verdict {
   const { nextHop, route, dnssec } = facts;
-  if (facts.daneSeen !== undefined && local.published.mode === "enforce" && message.tag !== "optional") {
+  if (facts.daneSeen !== undefined && dnssec.kind === "blind" && local.published.mode === "enforce" && message.tag !== "optional") {
     const seen = new Date(facts.daneSeen).toISOString().slice(0, 10);
     const detail = `${nextHop} was protected by DANE on ${seen}, which this relay cannot see now: ${dnssec.detail}`;
     return { kind: "defer", problem: problem("resolver-blind", "you", detail) };
@@ -169,7 +169,7 @@ function planLiteral(facts: RoutingFacts, address: string, local: LocalPolicy, m
 
 /** What is known of one host before its own records are asked for. */
 function hostFacts(
-  { nextHop, mx, sts, dnssec }: RoutingFacts,
+  { nextHop, mx, sts, dnssec, daneSeen }: RoutingFacts,
   host: string,
   origin: HostFacts["origin"],
   certificateName: string | undefined,
@@ -184,6 +184,7 @@ function hostFacts(
     mxSecurity,
     sts,
     dnssec,
+    ...(daneSeen !== undefined && { daneSeen }),
     ...(expanded !== undefined && expanded !== "" && { expandedNextHop: expanded as Domain }),
     ...(certificateName !== undefined && { certificateName }),
   };
@@ -202,7 +203,7 @@ function planMx(facts: RoutingFacts, local: LocalPolicy, rules: PlanRules, rando
   if (mx === undefined) throw new Error(`the MX of ${nextHop} was not asked, but its route needs them`);
   switch (mx.kind) {
     case "failed":
-      return { kind: "defer", problem: lookupProblem(mx, `the MX of ${nextHop}`) };
+      return { kind: "defer", problem: lookupProblem(mx, `the MX of ${nextHop}`, facts.dnssec) };
     case "no-such-name":
       return { kind: "fail", problem: problem("domain-not-found", "sender", `the domain ${nextHop} does not exist`) };
     case "answer": {

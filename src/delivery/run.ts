@@ -12,14 +12,15 @@ import type { Settlement } from "../queue/settlement.ts";
 import { type AttemptResult, attemptDelivery } from "./attempt.ts";
 import type { Contact } from "./destination.ts";
 import type { Dispatcher, Job } from "./dispatcher.ts";
-import { type DecideHost, isHonoured } from "./decide.ts";
+import type { DecideHost } from "./decide.ts";
 import { type FactsIo, findHost, gatherFacts, type HostIo } from "./gather.ts";
+import { isHonoured } from "./honoured.ts";
 import { type DeliveryPlan, type MessageDemands, planDelivery } from "./plan.ts";
 import { isTlsTrouble } from "./problems.ts";
 import type { Acquired, ConnectionPool } from "./pool.ts";
 import { findRoute } from "./route.ts";
 import type { Session, SessionTarget } from "./session.ts";
-import { type PlannedResult, settle } from "./settle.ts";
+import { mostTelling, type PlannedResult, settle } from "./settle.ts";
 
 /** What an attempt obeys; read anew for each, so that a reload takes effect at once. */
 export interface DeliveryRules {
@@ -114,7 +115,7 @@ export class Run {
   async #plan(): Promise<DeliveryPlan> {
     const { nextHop } = this.job.entry;
     const route = findRoute(nextHop, this.#rules.delivery);
-    const facts = await gatherFacts(nextHop, route, this.#rules.tls, this.#io.clock.now(), this.#io);
+    const facts = await gatherFacts(nextHop, route, this.#message, this.#rules.tls, this.#io.clock.now(), this.#io);
     return planDelivery(facts, this.#message, this.#rules, this.#io.random);
   }
 
@@ -167,7 +168,8 @@ export class Run {
 
   #contact(result: AttemptResult): Contact {
     if (this.#connected) return { kind: "usable" };
-    const problem = result.hosts.findLast((host) => host.problem !== undefined)?.problem;
+    // The same as the attempt's own last word: what waits behind it must not be told of another host.
+    const problem = mostTelling(result);
     // What a look-up did not tell, or one message asks more than others, says nothing of the destination.
     if (problem === undefined || problem.type === "dns-failure" || problem.type === "dnssec-invalid" || problem.type === "resolver-blind")
       return { kind: "nothing-learnt" };

@@ -117,7 +117,7 @@ function recordOf(result: AttemptResult | PlannedResult): AttemptRecord {
 }
 
 /** Of those who wait, else of those who failed, the problem of the one that came furthest. */
-function mostTelling({ recipients }: AttemptResult): DeliveryProblem | undefined {
+export function mostTelling({ recipients }: AttemptResult): DeliveryProblem | undefined {
   let best: { problem: DeliveryProblem; score: number } | undefined;
   for (const { report } of recipients) {
     if (report.kind === "delivered") continue;

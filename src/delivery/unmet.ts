@@ -29,7 +29,7 @@ export function describeUnmet({ outcome, lasting }: Shortfall, target: SessionTa
   const text = `${detail}; ${demand}`;
   // RFC 8689 §4.2.1: such a message is not kept back for days. Everything else waits: whoever breaks TLS must not make mail bounce.
   return lasting && requirement.requireTlsKeyword?.mandatory === true
-    ? { problem: problem("requiretls-unmet", whoActs, requireTlsText(text, target), { host }), permanent: true }
+    ? { problem: problem("requiretls-unmet", "sender", requireTlsText(text, target), { host }), permanent: true }
     : { problem: problem(type, whoActs, text, { host }), permanent: false };
 }
 

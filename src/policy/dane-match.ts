@@ -162,14 +162,14 @@ function unchangedAround(now: number, certificates: readonly X509Certificate[]):
 function noMatch(leaf: X509Certificate, { baseDomain, records }: DaneRequirement): string {
   const count = records.length === 1 ? "the TLSA record" : `none of the ${records.length} TLSA records`;
   const verb = records.length === 1 ? "does not match" : "matches";
-  return `${count} of ${baseDomain} ${verb} what the host presents (dane-no-match). ${hint(leaf)}`;
+  return `${count} of ${baseDomain} ${verb} what the host presents (dane-no-match), ${hint(leaf)}`;
 }
 
 /** What the receiver's DNS would have to say of the key on show. */
 function hint(leaf: X509Certificate): string {
   const key = readPublicKeyInfo(leaf.raw);
-  const digest = key === undefined ? "" : `3 1 1 of the host's key would be ${createHash("sha256").update(key).digest("hex")}. `;
-  return `${digest}Its certificate is valid from ${day(leaf.validFrom)}: was it renewed with another key, and DNS not updated?`;
+  const digest = key === undefined ? "" : `its key would be 3 1 1 ${createHash("sha256").update(key).digest("hex")}, `;
+  return `${digest}its certificate is valid from ${day(leaf.validFrom)}: perhaps the key was changed and DNS was not`;
 }
 
 function failed(type: TlsFailureType, detail: string): DaneVerdict {

@@ -78,7 +78,7 @@ export function hostFloorDemands(facts: HostFacts, { host: { level, because }, f
   // RFC 7672 §6, mandatory DANE: every row but "usable" is out.
   switch (tlsa.kind) {
     case "failed":
-      return [daneLookupFailed(host, tlsa, because)];
+      return [daneLookupFailed(facts, tlsa, because)];
     case "usable":
       return [
         {

@@ -30,6 +30,8 @@ export interface HostFacts {
   readonly sts: StsFinding;
   readonly tlsa: TlsaFinding;
   readonly dnssec: DnssecState;
+  /** While the resolver has shown nothing: when this next hop was last met with DANE, ms since 1970. */
+  readonly daneSeen?: number;
   /** The name to find in the certificate; absent where there is none to compare with. */
   readonly certificateName?: string;
 }
@@ -83,7 +85,8 @@ export function isProvenHost(facts: HostFacts): boolean {
 
 /** Whether another look would show the same: without a resolver that validates, or a policy that could be had, it may not. */
 export function isSettled({ dnssec, sts }: HostFacts): boolean {
-  return dnssec.kind === "validating" && sts.kind !== "unavailable" && (sts.kind !== "policy" || sts.trouble === undefined);
+  if (dnssec.kind !== "validating" || sts.kind === "unavailable") return false;
+  return sts.kind === "not-asked" || sts.trouble === undefined;
 }
 
 /** The sentence, and that this relay cannot see DNSSEC where that is so. */

@@ -108,7 +108,7 @@ export function daneDemand(facts: HostFacts, tlsa: ReadTlsa, { dane: says }: Cel
     case "nothing":
       return undefined;
     case "skip":
-      return daneLookupFailed(facts.host, tlsa, because);
+      return daneLookupFailed(facts, tlsa, { source: "dane", text: `DANE, which the failed look-up for ${facts.host} cannot rule out` });
     case "encrypt":
       return { because, atLeast: "encrypted", section: "RFC 7672 §2.2", says: describeUnusable(tlsa) };
     case "match":
@@ -123,11 +123,12 @@ export function daneDemand(facts: HostFacts, tlsa: ReadTlsa, { dane: says }: Cel
 }
 
 /** RFC 7672 §2.1.2: whoever can make a look-up fail must not be able to switch DANE off. */
-export function daneLookupFailed(host: string, { failure: lookup }: ReadTlsa, because: Because): Demand {
+export function daneLookupFailed({ host, dnssec }: HostFacts, { failure: lookup }: ReadTlsa, because: Because): Demand {
   const why = lookup === undefined ? "" : `: ${lookup.detail}`;
   const detail = `the TLSA look-up for ${host} failed, so DANE cannot be ruled out${why}`;
-  // A resolver that cannot be reached is this relay's own.
-  const failure: TlsFailure = { type: "dnssec-invalid", detail, whoActs: lookup?.reason === "unreachable" ? "you" : "receiver" };
+  // A resolver that cannot be reached, or answers nothing at all, is this relay's own trouble.
+  const whoActs = lookup?.reason === "unreachable" || dnssec.kind === "untested" ? "you" : "receiver";
+  const failure: TlsFailure = { type: "dnssec-invalid", detail, whoActs };
   return { because, atLeast: "authenticated", section: "RFC 7672 §2.1.2", says: "no connection", skip: { failure, lasting: false } };
 }
 

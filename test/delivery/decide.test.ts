@@ -1,8 +1,10 @@
 /** The decision as it is kept for messages that meet the same facts, what only watches, and whose TLS-Required: No counts. */
 import { describe, expect, test } from "vitest";
-import { createDecider, findWatched, isHonoured } from "../../src/delivery/decide.ts";
+import { createDecider, findWatched } from "../../src/delivery/decide.ts";
+import { isHonoured } from "../../src/delivery/honoured.ts";
 import type { HostFindings } from "../../src/delivery/gather.ts";
 import type { MessageDemands, PlannedHost } from "../../src/delivery/plan.ts";
+import type { StsFinding, TlsaFinding } from "../../src/policy/facts.ts";
 import { decided, demandsOf, dnssec, HOST, hostFacts, inWords, outcome, policy, sts, tlsa } from "../support/decisions.ts";
 
 const digests = ["sha512", "sha256"] as const;
@@ -47,7 +49,34 @@ describe("one decision serves all messages that meet the same facts, and no othe
     expect(decide(...question(same))).toBe(decide(...question(same)));
   });
 
+  test("nor are they where the findings are made anew from the same answers, as each message's are", () => {
+    const anew = () => question({ facts: { ...facts, tlsa: { ...tlsa.usable }, sts: { ...sts.listed } } });
+    for (const finding of [tlsa.none, tlsa.failed, tlsa.notAsked]) {
+      const decide = createDecider(digests);
+      const asked = () => question({ facts: { ...facts, tlsa: { ...finding }, sts: { ...sts.none } } });
+      expect(decide(...asked())).toBe(decide(...asked()));
+    }
+    const decide = createDecider(digests);
+    expect(decide(...anew())).toBe(decide(...anew()));
+  });
+  test("nor is a relayhost, whose demands are put together for each plan", () => {
+    const decide = createDecider(digests);
+    const [planned, found, message] = question(same);
+    const again = { ...planned, policy: { ...planned.policy, local: structuredClone(planned.policy.local) } };
+    expect(decide(again, found, message)).toBe(decide(planned, found, message));
+  });
+
   const others: [what: string, wishes: Wishes, verdict: string][] = [
+    [
+      "records that hold for another time",
+      { ...same, facts: { ...facts, tlsa: { ...(tlsa.usable as TlsaFinding & { kind: "records" }), expires: 7 } } },
+      "authenticated dane webpki",
+    ],
+    [
+      "a policy that was fetched again",
+      { ...same, facts: { ...facts, sts: { ...(sts.listed as StsFinding & { kind: "policy" }), fetchedAt: 7 } } },
+      "authenticated dane webpki",
+    ],
     ["another finding of MTA-STS", { ...same, facts: { ...facts, sts: policy("testing") } }, "authenticated dane"],
     [
       "a newer finding of MTA-STS that says the same",

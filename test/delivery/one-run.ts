@@ -51,6 +51,8 @@ export interface RunWishes {
   readonly hosts: Readonly<Record<string, ScriptedHost>>;
   readonly sts?: StsFinding | ((domain: Domain) => StsFinding);
   readonly dnssec?: DnssecState["kind"];
+  /** What the resolver has become by the time that a host's turn comes. */
+  readonly dnssecLater?: DnssecState["kind"];
   /** When mail for this next hop last met TLSA records. */
   readonly daneSeen?: number;
   readonly settings?: object;
@@ -125,7 +127,10 @@ export async function run(wishes: RunWishes): Promise<Ran> {
       const { sts } = wishes;
       return (typeof sts === "function" ? sts(domain) : sts) ?? { kind: "none", policyDomain: domain };
     },
-    dnssec: () => ({ kind: dnssec, detail: `the resolver is ${dnssec}`, since: 0 }),
+    dnssec: () => {
+      const kind = asked.length === 0 ? dnssec : (wishes.dnssecLater ?? dnssec);
+      return { kind, detail: `the resolver is ${kind}`, since: 0 };
+    },
     findDane: async (name) => {
       asked.push(`DANE ${name}`);
       return wishes.daneSeen;

@@ -2,12 +2,19 @@
 import { describe, expect, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
 import { findHost, gatherFacts, type RoutingFacts } from "../../src/delivery/gather.ts";
-import { type DeliveryPlan, type PlannedHost, type PlanRules, planDelivery, type Route } from "../../src/delivery/plan.ts";
+import {
+  type DeliveryPlan,
+  type MessageDemands,
+  type PlannedHost,
+  type PlanRules,
+  planDelivery,
+  type Route,
+} from "../../src/delivery/plan.ts";
 import { findRoute } from "../../src/delivery/route.ts";
 import type { NextHop } from "../../src/mail/domain.ts";
 import type { Finding, HostAddress, MxRecord } from "../../src/policy/facts.ts";
 import type { TlsRequirement } from "../../src/policy/requirement.ts";
-import { asksNothing, NO_DEMANDS, NO_TLSA, NOTHING_PUBLISHED, requirementOf } from "../support/policy-facts.ts";
+import { asksNothing, NO_DEMANDS, NO_STS, NO_TLSA, NOTHING_PUBLISHED, requirementOf, UNTRUSTED } from "../support/policy-facts.ts";
 
 function rulesOf(settings: object = {}) {
   const { delivery, tls, mailname } = settingsSchema.parse({ mailname: "relay.test", ...settings });
@@ -214,15 +221,35 @@ test("only the MX route asks DNS", async () => {
   const asked: string[] = [];
   const io = { ...asksNothing, lookup: { findMx: async (domain: string) => (asked.push(domain), noName) } };
   const { tls } = rulesOf();
-  await gatherFacts("[192.0.2.1]" as NextHop, { kind: "literal", address: "192.0.2.1" }, tls, 0, io);
+  await gatherFacts("[192.0.2.1]" as NextHop, { kind: "literal", address: "192.0.2.1" }, NO_DEMANDS, tls, 0, io);
   expect(asked).toEqual([]);
-  expect(await gatherFacts(dest, { kind: "mx" }, tls, 0, io)).toEqual({
+  expect(await gatherFacts(dest, { kind: "mx" }, NO_DEMANDS, tls, 0, io)).toEqual({
     ...NOTHING_PUBLISHED,
     nextHop: dest,
     route: { kind: "mx" },
     mx: noName,
   });
   expect(asked).toEqual(["dest.test"]);
+});
+
+describe("which policy is asked for", () => {
+  const route = { kind: "mx" } as const;
+  const cases: [title: string, tls: object, message: MessageDemands, asked: boolean][] = [
+    ["published: enforce", {}, NO_DEMANDS, true],
+    ["published: report", { published: "report" }, NO_DEMANDS, true],
+    ["published: off", { published: "off" }, NO_DEMANDS, false],
+    ["published: off, a message with REQUIRETLS", { published: "off" }, { tag: "required", mayGoBelowFloor: false }, true],
+    ["published: off, hosts to be proven", { published: "off", host: "proven" }, NO_DEMANDS, true],
+    ["published: off for the domain", { domains: { "dest.test": { published: "off" } } }, NO_DEMANDS, false],
+  ];
+  for (const [title, settings, message, asked] of cases)
+    test(`${title}: ${asked ? "asked" : "not asked"}`, async () => {
+      const domains: string[] = [];
+      const findStsPolicy = async (domain: string) => (domains.push(domain), NO_STS);
+      const io = { ...asksNothing, findStsPolicy, lookup: { findMx: async () => noName } };
+      await gatherFacts(dest, route, message, rulesOf({ tls: settings }).tls, 0, io);
+      expect(domains).toEqual(asked ? ["dest.test"] : []);
+    });
 });
 
 describe("addresses of a host", () => {
@@ -244,7 +271,12 @@ describe("addresses of a host", () => {
       if (configured !== (more.configured ?? false)) throw new Error("the wrong resolver was asked");
       return finding;
     };
-    const io = { lookup: { findAddresses: asks(false) }, findConfiguredHost: asks(true), findTlsa: () => Promise.resolve(NO_TLSA) };
+    const io = {
+      lookup: { findAddresses: asks(false) },
+      findConfiguredHost: asks(true),
+      findTlsa: () => Promise.resolve(NO_TLSA),
+      dnssec: () => UNTRUSTED,
+    };
     const { addresses: found } = await findHost(host(more), rules, io);
     switch (found.kind) {
       case "addresses":

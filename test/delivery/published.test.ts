@@ -1,5 +1,6 @@
 /** Published policy in a whole attempt: host by host, until none is left, when the time is over, and what the log says (RFC 7672, RFC 8461). */
 import { describe, expect, test } from "vitest";
+import type { TlsaFinding } from "../../src/policy/facts.ts";
 import { problem } from "../../src/delivery/problems.ts";
 import type { RecipientReport } from "../../src/delivery/session.ts";
 import { policy, tlsa } from "../support/decisions.ts";
@@ -157,12 +158,45 @@ describe("a resolver that does not validate, and a domain known to have DANE (RF
       expect(ran.asked.filter((question) => question.startsWith("TLSA"))).toEqual([]);
     });
 
-  for (const dnssec of ["validating", "untested", "untrusted"] as const)
+  for (const dnssec of ["validating", "untrusted"] as const)
     test(`is not asked of memory while the resolver is ${dnssec}`, async () => {
       const ran = await run({ hosts, dnssec, daneSeen: lately });
       expect(ran.asked).not.toContain("DANE dest.test");
       expect(ran.outcome).toBe("delivered mx1.test");
     });
+});
+
+describe("a resolver that has shown nothing yet, or loses its worth meanwhile (RFC 7672 §2.1.1)", () => {
+  const waits = "waiting 4.7.0 dnssec-invalid";
+  const meets = "unverified";
+  const lately = START - 89 * 86_400_000;
+  const unproven: [what: string, found: TlsaFinding][] = [
+    ["addresses without proof", tlsa.notAsked],
+    ["no records, without proof", tlsa.insecure],
+  ];
+  for (const [what, found] of unproven) {
+    test(`untested, a domain known to have DANE, ${what}: waits`, async () => {
+      const ran = await run({ hosts: named({ meets, tlsa: found }), dnssec: "untested", daneSeen: lately });
+      expect([ran.outcome, ran.dialled]).toEqual([waits, []]);
+    });
+    test(`untested, a domain never met with DANE, ${what}: is delivered to`, async () =>
+      expect((await run({ hosts: named({ meets, tlsa: found }), dnssec: "untested" })).outcome).toBe("delivered mx1.test"));
+    test(`gone blind in the middle of the attempt, ${what}: waits`, async () => {
+      const ran = await run({ hosts: named({ meets, tlsa: found }), dnssecLater: "blind" });
+      expect([ran.outcome, ran.dialled]).toEqual([waits, []]);
+    });
+    test(`validating throughout, ${what}: is delivered to`, async () =>
+      expect((await run({ hosts: named({ meets, tlsa: found }), daneSeen: lately })).outcome).toBe("delivered mx1.test"));
+  }
+  test("untested, and the records are proven all the same: they bind", async () => {
+    const wishes = { dnssec: "untested", daneSeen: lately } as const;
+    expect((await run({ ...wishes, hosts: named(bound({ meets: "key" })) })).outcome).toBe("delivered mx1.test");
+    expect((await run({ ...wishes, hosts: named(bound({ meets })) })).outcome).toBe("waiting 4.7.5 validation-failure");
+  });
+  test("untested, and it is proven that there are none any more: is delivered to", async () =>
+    expect((await run({ hosts: named({ meets, tlsa: tlsa.none }), dnssec: "untested", daneSeen: lately })).outcome).toBe(
+      "delivered mx1.test",
+    ));
 });
 
 describe("what one attempt says of the destination as a whole", () => {

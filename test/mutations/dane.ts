@@ -11,7 +11,7 @@ export const daneMutations: readonly Mutation[] = [
   {
     name: "DANE off: no TLSA record is asked for",
     file: "src/delivery/gather.ts",
-    from: "return io.findTlsa(host.host.toLowerCase() as Domain, host.port, found);",
+    from: "const tlsa = await io.findTlsa(host.host.toLowerCase() as Domain, host.port, found);",
     to: "return notAsked(host.host);",
     tests: ["test/delivery/gather.test.ts"],
     because: "a forged certificate of any CA, or none at all, would do",

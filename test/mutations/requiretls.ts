@@ -98,7 +98,7 @@ export const requireTlsMutations: readonly Mutation[] = [
   {
     name: "REQUIRETLS does not bounce at a host that is not proven",
     file: "src/delivery/attempt.ts",
-    from: 'return { problem: problem("requiretls-unmet", whoActs, detail, host === undefined ? {} : { host }), permanent: true };',
+    from: 'return { problem: problem("requiretls-unmet", "sender", detail, host === undefined ? {} : { host }), permanent: true };',
     to: "return { problem: found, permanent: false };",
     tests: ["test/delivery/attempt.test.ts"],
     because: "the sender would hear for days neither yes nor no (RFC 8689 §4.2.1)",
@@ -122,7 +122,7 @@ export const requireTlsMutations: readonly Mutation[] = [
   {
     name: "REQUIRETLS bounces for a reason that passes: a look-up",
     file: "src/policy/host-facts.ts",
-    from: 'return dnssec.kind === "validating" && sts.kind !== "unavailable" && (sts.kind !== "policy" || sts.trouble === undefined);',
+    from: 'if (dnssec.kind !== "validating" || sts.kind === "unavailable") return false;',
     to: 'return dnssec.kind !== "blind" || sts.kind !== "none";',
     tests: DECISION_TEST,
     because: "a resolver in trouble, or an attacker's minute, would make protected mail bounce",
@@ -177,7 +177,7 @@ export const requireTlsMutations: readonly Mutation[] = [
   },
   {
     name: "TLS-Required: No lowers the floor for users who were not named",
-    file: "src/delivery/decide.ts",
+    file: "src/delivery/honoured.ts",
     from: "if (user !== undefined) return honoured.users.has(user);",
     to: "if (user !== undefined) return honoured.users.size > 0;",
     tests: ["test/delivery/decide.test.ts"],

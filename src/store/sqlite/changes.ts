@@ -176,11 +176,13 @@ export class Changes {
 
   /**
    * One bite. What would be due before `from` moves behind it; an entry that expires sooner is due at its expiry, and one
-   * that has expired stays due, so that its sender hears of it.
+   * that has expired stays due, so that its sender hears of it. One that was tried keeps what its own attempt met.
    */
   #postpone(request: WriterRequest & { op: "postpone" }): number {
     return this.#run(
-      "UPDATE entry SET due_at = min(expires_at, ? + abs(random() % ?)), problem_type = ?, problem = ? WHERE id IN (" +
+      "UPDATE entry SET due_at = min(expires_at, ? + abs(random() % ?)), " +
+        "problem_type = CASE WHEN attempts > 0 AND problem IS NOT NULL THEN problem_type ELSE ? END, " +
+        "problem = CASE WHEN attempts > 0 AND problem IS NOT NULL THEN problem ELSE ? END WHERE id IN (" +
         "SELECT id FROM entry INDEXED BY entry_next_hop WHERE next_hop = ? AND due_at < ? AND due_at < expires_at AND expires_at > ? LIMIT ?)",
       request.from,
       Math.max(1, request.to - request.from + 1),

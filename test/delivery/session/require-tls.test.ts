@@ -80,7 +80,7 @@ describe("the parameter", () => {
       expect(recipient).toMatchObject({
         kind: "elsewhere",
         permanent: true,
-        problem: { type: "requiretls-not-offered", status: "5.7.30", host: MX_NAME, whoActs: "receiver" },
+        problem: { type: "requiretls-not-offered", status: "5.7.30", host: MX_NAME, whoActs: "sender" },
       });
       if (recipient.kind === "elsewhere") expect(mayBeFinal(recipient.problem)).toBe(true);
     }
