@@ -194,6 +194,10 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         random,
       }),
       dnssec: () => resolver.dnssec(),
+      resolvers() {
+        const { servers, pid } = resolver.status();
+        return { servers, ...(pid !== undefined && { pid }) };
+      },
       lookupTrouble: () => resolver.trouble(),
       clock,
     };

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
+import type { ResolverStatus } from "../lookup/resolver.ts";
 import type { NextHop } from "../mail/domain.ts";
 import type { DnssecState } from "../policy/facts.ts";
 import type { CheckDestination, PolicyDesk } from "../queue/check.ts";
@@ -36,6 +37,9 @@ export interface RelayStatus {
   readonly draining: boolean;
 }
 
+/** `pid`: of the one that Postern started, while it runs. */
+export type ShownResolvers = Pick<ResolverStatus, "servers" | "pid">;
+
 export type ReloadResult =
   | {
       readonly ok: true;
@@ -60,6 +64,8 @@ export interface AdminIo {
   readonly check: CheckDestination;
   /** What the resolver is worth; undefined where none is in use. */
   dnssec(): DnssecState | undefined;
+  /** Each resolver as it is now; undefined where none is in use. */
+  resolvers(): ShownResolvers | undefined;
   /** Why no question at all can be asked of DNS just now, in a clean sentence; undefined while it can. */
   lookupTrouble(): string | undefined;
   readonly clock: Clock;
@@ -140,7 +146,12 @@ export interface Answers {
   "policy/show": PolicyView;
   "policy/refresh": PolicyRefreshed;
   health: Health;
-  status: { readonly running: boolean; readonly relay?: RelayStatus; readonly dnssec?: DnssecState };
+  status: {
+    readonly running: boolean;
+    readonly relay?: RelayStatus;
+    readonly dnssec?: DnssecState;
+    readonly resolvers?: ShownResolvers;
+  };
   reload: ReloadResult;
 }
 
@@ -230,8 +241,15 @@ const handlers: Handlers = {
 
   status(_request, io) {
     const relay = io.status();
+    if (relay === undefined) return Promise.resolve({ running: false });
     const dnssec = io.dnssec();
-    return Promise.resolve(relay === undefined ? { running: false } : { running: true, relay, ...(dnssec !== undefined && { dnssec }) });
+    const resolvers = io.resolvers();
+    return Promise.resolve({
+      running: true,
+      relay,
+      ...(dnssec !== undefined && { dnssec }),
+      ...(resolvers !== undefined && { resolvers }),
+    });
   },
 
   reload: (_request, io) => io.reload(),

@@ -123,6 +123,7 @@ async function openFile(options: ConnectOptions, io: CliIo): Promise<Connection>
     },
     check: async (...asked) => (await probing()).check(...asked),
     dnssec: () => undefined,
+    resolvers: () => undefined,
     lookupTrouble: () => undefined,
     clock: io.clock,
   };

@@ -1,5 +1,6 @@
 /** `postern serve|reload|healthcheck|version`: the relay as a whole. */
 import type { Command } from "commander";
+import type { ShownResolvers } from "../admin/handlers.ts";
 import { messageOf } from "../thrown.ts";
 import { EXIT, print } from "./io.ts";
 import type { Shared } from "./shared.ts";
@@ -28,11 +29,11 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
 
   program
     .command("status")
-    .description("which relay runs, since when, and where it listens")
+    .description("which relay runs, since when, where it listens, and what its resolvers are worth")
     .action(() =>
       shared.withConnection("relay", async (connection) => {
         const answer = await connection.ask("status", {});
-        const { relay, dnssec } = answer;
+        const { relay, dnssec, resolvers } = answer;
         if (shared.json()) await print(io.stdout, renderJson(answer));
         else if (relay !== undefined) {
           const lines = [
@@ -44,6 +45,7 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
           ];
           if (dnssec !== undefined)
             lines.push(`${"DNSSEC".padEnd(12)} ${dnssec.kind} since ${describeTime(dnssec.since)} UTC: ${shown(dnssec.detail)}`);
+          if (resolvers !== undefined) lines.push(...describeResolvers(resolvers));
           await print(io.stdout, `${lines.join("\n")}\n`);
         }
         return answer.running ? EXIT.ok : EXIT.no;
@@ -87,6 +89,16 @@ function describeReload(changed: readonly string[], needsRestart: readonly strin
   const list = (names: readonly string[]): string => names.map((name) => shown(name)).join(", ");
   if (changed.length === 0) return "Nothing has changed.\n";
   return `Changed: ${list(changed)}\n${needsRestart.length === 0 ? "" : `At the next start only: ${list(needsRestart)}\n`}`;
+}
+
+/** One line each: whose word on DNSSEC counts, and since which test. */
+function describeResolvers({ servers, pid }: ShownResolvers): string[] {
+  return servers.map(({ name, trusted, belief, detail, testedAt }) => {
+    const process = pid !== undefined && name.startsWith("managed") ? `, process ${pid}` : "";
+    const tested = testedAt === undefined ? "" : `, tested ${describeTime(testedAt)} UTC`;
+    const worth = trusted ? `${belief ?? "untested"}${tested}: ` : "";
+    return `${"resolver".padEnd(12)} ${shown(name)}${process}   ${worth}${shown(detail)}`;
+  });
 }
 
 async function askHealth(shared: Shared): Promise<{ readonly healthy: boolean; readonly text: string }> {

@@ -56,7 +56,7 @@ describe("the control socket", () => {
     await once(spawn(process.execPath, ["-e", script], { stdio: "ignore" }), "exit");
     expect(existsSync(join(folder, "postern.sock"))).toBe(true);
     control = await openControl(folder, io);
-    expect((await ask(control.path, "status")).body).toEqual({ running: true, relay: RUNNING, dnssec: io.resolver });
+    expect((await ask(control.path, "status")).body).toEqual({ running: true, relay: RUNNING, dnssec: io.resolver, resolvers: io.servers });
   });
 
   test("a socket at which somebody answers is left alone, even one that says nothing", async () => {

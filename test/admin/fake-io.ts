@@ -1,5 +1,5 @@
 /** A relay without rooms behind it: what the handlers see, in memory, with everything they ordered written down. */
-import type { AdminIo, RelayStatus } from "../../src/admin/handlers.ts";
+import type { AdminIo, RelayStatus, ShownResolvers } from "../../src/admin/handlers.ts";
 import type { QueueFilter, User } from "../../src/queue/store.ts";
 import type { DnssecState } from "../../src/policy/facts.ts";
 import { checkStages, keptPolicy, refreshed, refusedVerdict } from "../cli/check-story.ts";
@@ -15,6 +15,7 @@ export interface FakeIo extends Omit<AdminIo, "policies" | "check"> {
   probeError: Error | undefined;
   trouble: "full" | "reserve" | "failed" | undefined;
   resolver: DnssecState | undefined;
+  servers: ShownResolvers | undefined;
   lookups: string | undefined;
   /** Awaited before the last stage of a check. */
   holdCheck: ((stop: AbortSignal) => Promise<void>) | undefined;
@@ -47,6 +48,18 @@ export function fakeIo(): FakeIo {
     probeError: undefined,
     trouble: undefined,
     resolver: { kind: "validating", detail: "127.0.0.1 validates", since: NOW - 60_000 },
+    servers: {
+      servers: [
+        {
+          name: "managed (unbound at 127.0.0.1:41953)",
+          trusted: true,
+          belief: "validating",
+          detail: "validates (the root has AD); unbound asks the root servers",
+          testedAt: NOW - 60_000,
+        },
+      ],
+      pid: 4712,
+    },
     lookups: undefined,
     holdCheck: undefined,
     checkError: undefined,
@@ -115,6 +128,7 @@ export function fakeIo(): FakeIo {
       emit(refusedVerdict);
     },
     dnssec: () => io.resolver,
+    resolvers: () => io.servers,
     lookupTrouble: () => io.lookups,
     clock: { now: () => NOW, monotonic: () => NOW, after: () => () => {} },
   };

@@ -287,9 +287,16 @@ describe("check and policy", () => {
     );
   });
 
-  test("status says what the resolver is worth", async () => {
+  test("status says what the resolver is worth, and each one by itself", async () => {
     await relay();
-    expect((await run(["status"], { folder })).out).toMatch(/^DNSSEC +validating since .* UTC: 127\.0\.0\.1 validates$/m);
+    const { out } = await run(["status"], { folder });
+    expect(out).toMatch(/^DNSSEC +validating since .* UTC: 127\.0\.0\.1 validates$/m);
+    expect(out).toMatch(
+      /^resolver +managed \(unbound at 127\.0\.0\.1:41953\), process 4712 {3}validating, tested 2026-09-02 10:23:22 UTC: validates \(the root has AD\); unbound asks the root servers$/m,
+    );
+    io.servers = { servers: [{ name: "192.0.2.53", trusted: false, detail: "its AD bit is not believed" }] };
+    expect((await run(["status"], { folder })).out).toMatch(/^resolver +192\.0\.2\.53 {3}its AD bit is not believed$/m);
+    expect(JSON.parse((await run(["status", "--json"], { folder })).out)).toHaveProperty("resolvers.servers.0.name", "192.0.2.53");
   });
 });
 
