@@ -208,14 +208,16 @@ function whatItSays(answer: Finding<readonly Buffer[]>): StsDiscovery {
     case "no-such-name":
       return { kind: "none", reason: "absent", detail: "there is no record" };
     case "failed":
-      return { kind: "failed", detail: answer.detail };
+      // No record can stand at a name that cannot be. A resolver that cannot be reached is this relay's own.
+      if (answer.reason === "not-a-name") return { kind: "none", reason: "absent", detail: answer.detail };
+      return { kind: "failed", detail: answer.detail, whoActs: answer.reason === "unreachable" ? "you" : "receiver" };
   }
 }
 
 function findingOf(policyDomain: Domain, step: Exclude<StsStep, { do: "fetch" }>): StsFinding {
   switch (step.do) {
     case "nothing":
-      return { kind: "none", policyDomain };
+      return { kind: "none", policyDomain, ...(step.trouble !== undefined && { trouble: step.trouble }) };
     case "unavailable":
       return { kind: "unavailable", policyDomain, failure: step.failure };
     case "apply":

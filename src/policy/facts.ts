@@ -115,8 +115,13 @@ export type FindTlsa = (host: Domain, port: number, addresses: Finding<HostAddre
 export type StsFinding =
   /** No question was due: an address literal, an operator's switch. */
   | { readonly kind: "not-asked"; readonly why: string }
-  /** No record, and no policy kept. */
-  | { readonly kind: "none"; readonly policyDomain: Domain }
+  /** No record was found, and no policy is kept. */
+  | {
+      readonly kind: "none";
+      readonly policyDomain: Domain;
+      /** Why the look-up has no answer, so that there may be a record after all; absent where DNS said that there is none. */
+      readonly trouble?: TlsFailure;
+    }
   | {
       readonly kind: "policy";
       readonly policyDomain: Domain;

@@ -31,7 +31,7 @@ export interface KnownSts {
 }
 
 /** What DNS says of the TXT record now; `failed` is a question without an answer. */
-export type StsDiscovery = StsRecord | { readonly kind: "failed"; readonly detail: string };
+export type StsDiscovery = StsRecord | { readonly kind: "failed"; readonly detail: string; readonly whoActs?: TlsFailure["whoActs"] };
 
 export type StsFetchResult = { readonly ok: true; readonly policy: StsPolicy } | { readonly ok: false; readonly failure: TlsFailure };
 
@@ -58,7 +58,8 @@ export type StsStep =
   | { readonly do: "fetch"; readonly id: string }
   | { readonly do: "apply"; readonly fetched: FetchedPolicy; readonly trouble?: TlsFailure }
   | { readonly do: "unavailable"; readonly failure: TlsFailure }
-  | { readonly do: "nothing" };
+  /** `trouble` where nobody knows whether there is a record. */
+  | { readonly do: "nothing"; readonly trouble?: TlsFailure };
 
 /** The next step for mail to a domain. `name` is where the record was looked for. */
 export function judgeSts(known: KnownSts, found: StsDiscovery, name: string, now: number, retryAfter: number): StsStep {
@@ -69,9 +70,17 @@ export function judgeSts(known: KnownSts, found: StsDiscovery, name: string, now
     if (valid !== undefined) return apply(valid, known.failed?.failure);
     return known.failed === undefined ? { do: "nothing" } : { do: "unavailable", failure: known.failed.failure };
   }
+  const trouble = discoveryTrouble(found, name);
+  // Without a record nothing is fetched, and nothing applied (RFC 8461 §3.1).
+  if (valid === undefined) return found.kind === "failed" ? { do: "nothing", trouble } : { do: "nothing" };
   // Neither a record that is gone, broken or double nor a failing DNS takes a valid policy away (RFC 8461 §3.3).
-  if (valid === undefined) return { do: "nothing" };
-  return apply(valid, { type: "sts-policy-fetch-error", detail: `${name}: ${found.detail}`, whoActs: "receiver" });
+  return apply(valid, trouble);
+}
+
+function discoveryTrouble(found: Exclude<StsDiscovery, { kind: "record" }>, name: string): TlsFailure {
+  if (found.kind === "none") return { type: "sts-policy-fetch-error", detail: `${name}: ${found.detail}`, whoActs: "receiver" };
+  const detail = `the look-up of ${name} failed: ${found.detail}`;
+  return { type: "sts-policy-fetch-error", detail, whoActs: found.whoActs ?? "receiver" };
 }
 
 /** Of mode none nothing is told: that is how a domain takes its policy away (RFC 8461 §6, §8.3). */

@@ -24,8 +24,8 @@ describe("discovery: live record, fetch, and what is kept (RFC 8461 §3.1, §3.3
     { kept: "nothing", txt: "absent", host: "not asked", found: "none", after: undefined },
     { kept: "nothing", txt: "invalid", host: "not asked", found: "none", after: undefined },
     { kept: "nothing", txt: "two records", host: "not asked", found: "none", after: undefined },
-    { kept: "nothing", txt: "SERVFAIL", host: "not asked", found: "none", after: undefined },
-    { kept: "nothing", txt: "timeout", host: "not asked", found: "none", after: undefined },
+    { kept: "nothing", txt: "SERVFAIL", host: "not asked", found: `none (${fetchError})`, after: undefined },
+    { kept: "nothing", txt: "timeout", host: "not asked", found: `none (${fetchError})`, after: undefined },
     { kept: "nothing", txt: "other id", host: "ok", found: "testing 2", after: "2" },
     { kept: "nothing", txt: "other id", host: "404", found: `unavailable (${fetchError})`, after: undefined },
     { kept: "nothing", txt: "other id", host: "no policy", found: "unavailable (sts-policy-invalid)", after: undefined },
@@ -280,7 +280,7 @@ describe("over a restart (RFC 8461 §10.2)", () => {
     await again.sts.start();
     expect(await again.find()).toBe(`enforce 1 (${fetchError})`);
     await world.clock.pass(10_001);
-    expect(await again.find()).toBe("none");
+    expect(await again.find()).toBe(`none (${fetchError})`);
   });
 
   test("the control: without the store nothing is known", async () => {

@@ -163,8 +163,9 @@ function serviceOver(fetching: FetchWorld, store: MemoryPolicies, rules: StsLook
 export function inShort(finding: StsFinding): string {
   switch (finding.kind) {
     case "not-asked":
-    case "none":
       return finding.kind;
+    case "none":
+      return finding.trouble === undefined ? finding.kind : `none (${finding.trouble.type})`;
     case "unavailable":
       return `unavailable (${finding.failure.type})`;
     case "policy":
