@@ -74,6 +74,10 @@ export type PosternEvent =
       readonly whoActs?: string;
       /** `authenticated TLSv1.3 TLS_AES_256_GCM_SHA384`, `clear`, absent when nothing was connected. */
       readonly tls?: string;
+      /** What was demanded, and by whom: `authenticated (MTA-STS enforce of example.org)`. */
+      readonly demanded: string;
+      /** Why published policy did not bind, and what it would have stopped. */
+      readonly published?: string;
       readonly nextAttempt?: number;
       readonly attempt: number;
     }

@@ -101,7 +101,8 @@ export function plainLine(event: PosternEvent): string {
       const who = event.whoActs === undefined || event.outcome === "delivered" ? "" : `; who acts: ${event.whoActs}`;
       const next = event.nextAttempt === undefined ? "" : `; next ${timeOfDay(event.nextAttempt)}`;
       const tls = event.tls === undefined ? "" : ` [${event.tls}]`;
-      return `${event.id}: to=<${event.recipient}>, relay=${event.relay}, delay=${seconds(event.delay)}, delays=${seconds(a)}/${seconds(b)}/${seconds(c)}/${seconds(d)}, dsn=${event.status}, status=${STATUS[event.outcome]} (${reason}${event.text}${who}${next})${tls}`;
+      const published = event.published === undefined ? "" : ` [${event.published}]`;
+      return `${event.id}: to=<${event.recipient}>, relay=${event.relay}, delay=${seconds(event.delay)}, delays=${seconds(a)}/${seconds(b)}/${seconds(c)}/${seconds(d)}, dsn=${event.status}, status=${STATUS[event.outcome]} (${reason}${event.text}${who}${next})${tls}${published}`;
     }
     case "message-accepted": {
       const user = event.user === undefined ? "" : `, sasl_username=${event.user}`;

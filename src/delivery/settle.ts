@@ -5,6 +5,7 @@
  */
 import type { PosternEvent } from "../events.ts";
 import { describeReply } from "../mail/reply.ts";
+import type { HostEvidence } from "../policy/evidence.ts";
 import type { TlsOutcome } from "../policy/outcome.ts";
 import type { LeasedEntry, QueueId } from "../queue/entry.ts";
 import { nextAttempt, type RetrySchedule } from "../queue/schedule.ts";
@@ -158,6 +159,8 @@ export function eventsOf(entry: LeasedEntry, settlement: Settlement, result: Att
       delays,
       ...wordsOf(outcome),
       ...(tls !== undefined && { tls }),
+      demanded: settlement.attempt.demanded,
+      ...describePublished(report?.at?.policy),
       ...(outcome.kind === "waiting" && settlement.nextAttempt !== undefined && { nextAttempt: settlement.nextAttempt }),
       attempt: attempts + 1,
     });
@@ -193,6 +196,17 @@ function describeTls(tls: TlsOutcome, { policy }: HostReport): string {
   if (webpki.held) proofs.push("WebPKI");
   const unproven = policy !== undefined && policy.host === "none" ? (dane?.held === true ? ", MX unsigned" : ", MX unproven") : "";
   return `authenticated by ${proofs.join(" and ")}${unproven}, ${protocol} ${cipher}`;
+}
+
+/** Why published policy did not bind (RFC 8461 §5, RFC 8689 §3, `tls.published`), and what it would have stopped. */
+function describePublished(policy: HostEvidence | undefined): { published?: string } {
+  const aside = policy?.rules.find(({ source }) => source === "published" || source === "tls-optional");
+  const stopped = policy?.wouldHaveFailed?.map(({ failure, because }) => `${failure.type} (${because.text})`) ?? [];
+  const words = [
+    ...(aside === undefined ? [] : [`${aside.text}: ${aside.says}`]),
+    ...(stopped.length === 0 ? [] : [`would have stopped this: ${stopped.join(", ")}`]),
+  ];
+  return words.length === 0 ? {} : { published: words.join("; ") };
 }
 
 function noticeEvents(entry: LeasedEntry, settlement: Settlement): PosternEvent[] {

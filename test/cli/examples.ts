@@ -24,6 +24,7 @@ export const accepted: PosternEvent & { kind: "message-accepted" } = {
 
 export const deferred: PosternEvent = {
   kind: "recipient-settled",
+  demanded: "authenticated (tls.floor of this relay)",
   id: "0KF3V7Q2M9",
   recipient: "jo@example.org",
   outcome: "deferred",
@@ -41,6 +42,7 @@ export const deferred: PosternEvent = {
 
 export const sent: PosternEvent = {
   kind: "recipient-settled",
+  demanded: "authenticated (tls.floor of this relay)",
   id: "0KF45GX1TB",
   recipient: "bo@univ.example",
   outcome: "delivered",

@@ -9,6 +9,7 @@ import { accepted } from "./examples.ts";
 const NEXT = Date.parse("2026-09-02T10:31:40Z");
 const deferred: PosternEvent = {
   kind: "recipient-settled",
+  demanded: "authenticated (tls.floor of this relay)",
   id: "0KF3V7Q2M9",
   recipient: "jo@example.org",
   outcome: "deferred",
@@ -24,6 +25,7 @@ const deferred: PosternEvent = {
 };
 const sent: PosternEvent = {
   kind: "recipient-settled",
+  demanded: "authenticated (tls.floor of this relay)",
   id: "0KF3V7Q2M9",
   recipient: "jo@example.org",
   outcome: "delivered",

@@ -237,6 +237,7 @@ describe("what the log is told", () => {
         delays: [1000, 40, 200, 60],
         status: "2.6.0",
         text: "250 2.6.0 queued / as 42",
+        demanded: "authenticated (tls.floor of this relay)",
         tls: "authenticated by WebPKI, MX unproven, TLSv1.3 TLS_AES_256_GCM_SHA384",
         attempt: 3,
       },
@@ -318,4 +319,19 @@ test("a plan to dial is not settled without an attempt", () => {
   const entry = leasedEntry();
   const plan: DeliveryPlan = { kind: "attempt", hosts: [], demanded: "", policy: NO_EVIDENCE };
   expect(() => judge(entry, { kind: "planned", plan, startedAt: 0, endedAt: 0 }, context(START))).toThrow("settled without an attempt");
+});
+
+test("the log says why published policy did not bind, and what it would have stopped", () => {
+  const one = leasedEntry({ receivedAt: START });
+  const because = { source: "mta-sts", text: "MTA-STS enforce of dest.test" } as const;
+  const rules = [{ source: "published", text: "tls.published of this relay", section: "", effect: "won", says: "report" }] as const;
+  const wouldHaveFailed = [{ because, failure: { type: "certificate-expired", detail: "ended", whoActs: "receiver" } }] as const;
+  const watched = { ...at, policy: { ...policy, rules, wouldHaveFailed } };
+  const result = attempted(one, [{ kind: "delivered", at: watched, reply: { code: 250, lines: ["2.0.0 Ok"] } }]);
+  expect(eventsOf(one, judge(one, result, context(START)), result)[0]).toMatchObject({
+    outcome: "delivered",
+    published: "tls.published of this relay: report; would have stopped this: certificate-expired (MTA-STS enforce of dest.test)",
+  });
+  const plain = attempted(one, [delivered]);
+  expect(eventsOf(one, judge(one, plain, context(START)), plain)[0]).not.toHaveProperty("published");
 });
