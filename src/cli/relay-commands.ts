@@ -54,7 +54,7 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
 
   program
     .command("healthcheck")
-    .description("0 if the relay takes mail: it answers, its listeners are open, the database takes writes, names can be looked up; else 1")
+    .description("0 if the relay takes mail: it answers, its listeners are open, the database takes writes, its own resolver runs; else 1")
     .action(() =>
       shared.run(async () => {
         let health: { readonly healthy: boolean; readonly text: string };
