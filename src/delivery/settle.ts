@@ -5,7 +5,7 @@
  */
 import type { PosternEvent } from "../events.ts";
 import { describeReply } from "../mail/reply.ts";
-import type { HostEvidence } from "../policy/evidence.ts";
+import { authenticatedWord, type HostEvidence } from "../policy/evidence.ts";
 import type { TlsOutcome } from "../policy/outcome.ts";
 import type { LeasedEntry, QueueId } from "../queue/entry.ts";
 import { nextAttempt, type RetrySchedule } from "../queue/schedule.ts";
@@ -184,7 +184,7 @@ function relayOf(at: HostReport | undefined): string {
 }
 
 /**
- * `authenticated by DANE 3 1 1, TLSv1.3 TLS_AES_256_GCM_SHA384`. What proves the peer is said, and where nothing proves that
+ * `authenticated (DANE 3 1 1) TLSv1.3 TLS_AES_256_GCM_SHA384`. What proves the peer is said, and where nothing proves that
  * it is the right host, that too (RFC 7672 §2.2.1).
  */
 function describeTls(tls: TlsOutcome, { policy }: HostReport): string {
@@ -194,8 +194,7 @@ function describeTls(tls: TlsOutcome, { policy }: HostReport): string {
   const proofs: string[] = [];
   if (dane?.held === true) proofs.push(`DANE ${dane.record.split(" ").slice(0, 3).join(" ")}`);
   if (webpki.held) proofs.push("WebPKI");
-  const unproven = policy !== undefined && policy.host === "none" ? (dane?.held === true ? ", MX unsigned" : ", MX unproven") : "";
-  return `authenticated by ${proofs.join(" and ")}${unproven}, ${protocol} ${cipher}`;
+  return `${authenticatedWord(dane?.held, policy?.host)} (${proofs.join(" and ")}) ${protocol} ${cipher}`;
 }
 
 /** Why published policy did not bind (RFC 8461 §5, RFC 8689 §3, `tls.published`), and what it would have stopped. */

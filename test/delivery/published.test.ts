@@ -225,20 +225,20 @@ describe("what the log says of a session (RFC 7672 §2.2.1)", () => {
   const tlsOf = ({ events }: Ran) => (events[0]?.kind === "recipient-settled" ? `${events[0].relay}: ${events[0].tls}` : undefined);
   const suite = "TLSv1.3 TLS_AES_256_GCM_SHA384";
   const cases: [what: string, wishes: RunWishes, said: string][] = [
-    ["DANE, signed MX", { hosts: named(bound({ meets: "key" })) }, `authenticated by DANE 3 1 1, ${suite}`],
+    ["DANE, signed MX", { hosts: named(bound({ meets: "key" })) }, `authenticated (DANE 3 1 1) ${suite}`],
     [
       "DANE, unsigned MX",
       { hosts: named(bound({ meets: "key" })), mxSecurity: "insecure" },
-      `authenticated by DANE 3 1 1, MX unsigned, ${suite}`,
+      `host authenticated, MX unsigned (DANE 3 1 1) ${suite}`,
     ],
-    ["both proofs", { hosts: named(bound({ meets: "both" })) }, `authenticated by DANE 3 1 1 and WebPKI, ${suite}`],
+    ["both proofs", { hosts: named(bound({ meets: "both" })) }, `authenticated (DANE 3 1 1 and WebPKI) ${suite}`],
     ["unusable records", { hosts: named({ tlsa: tlsa.unusable, meets: "unverified" }) }, `encrypted ${suite}`],
     [
       "WebPKI, listed",
       { hosts: named({}), mxSecurity: "insecure", sts: policy("enforce", ["mx1.test"]) },
-      `authenticated by WebPKI, ${suite}`,
+      `authenticated (WebPKI) ${suite}`,
     ],
-    ["WebPKI, nothing proves the MX", { hosts: named({}), mxSecurity: "insecure" }, `authenticated by WebPKI, MX unproven, ${suite}`],
+    ["WebPKI, nothing proves the MX", { hosts: named({}), mxSecurity: "insecure" }, `authenticated, MX unproven (WebPKI) ${suite}`],
     ["in clear", { hosts: named({ meets: "clear" }) }, "clear"],
   ];
   // The MX name as it is written in the MX record, whatever it is an alias of.

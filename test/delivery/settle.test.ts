@@ -238,7 +238,7 @@ describe("what the log is told", () => {
         status: "2.6.0",
         text: "250 2.6.0 queued / as 42",
         demanded: "authenticated (tls.floor of this relay)",
-        tls: "authenticated by WebPKI, MX unproven, TLSv1.3 TLS_AES_256_GCM_SHA384",
+        tls: "authenticated, MX unproven (WebPKI) TLSv1.3 TLS_AES_256_GCM_SHA384",
         attempt: 3,
       },
       expect.objectContaining({
@@ -283,7 +283,7 @@ describe("what the log is told", () => {
     const one = leasedEntry({ receivedAt: START });
     const result = attempted(one, [{ ...delivered, at: { ...at, policy: { ...policy, host: "named" } } }]);
     expect(eventsOf(one, judge(one, result, context(START)), result)[0]).toMatchObject({
-      tls: "authenticated by WebPKI, TLSv1.3 TLS_AES_256_GCM_SHA384",
+      tls: "authenticated (WebPKI) TLSv1.3 TLS_AES_256_GCM_SHA384",
     });
   });
 

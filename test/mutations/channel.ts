@@ -146,9 +146,9 @@ export const channelMutations: readonly Mutation[] = [
   },
   {
     name: "a host that nothing proves is not told of",
-    file: "src/delivery/settle.ts",
-    from: 'policy.host === "none"',
-    to: 'policy.host === "named"',
+    file: "src/policy/evidence.ts",
+    from: 'if (proof === "none") return',
+    to: 'if (proof === "named") return',
     tests: ["test/delivery/settle.test.ts"],
     because: "the log would say authenticated where forged MX records may have led the way (RFC 7672 §2.2.1)",
   },
