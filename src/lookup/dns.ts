@@ -36,7 +36,7 @@ export interface DnsLookupOptions {
   /** Milliseconds; no answer is kept longer. */
   readonly longestTtl: number;
   readonly clock: Clock;
-  /** The servers whose AD bit is believed, port included; none if absent. A function is asked when the answer has come. */
+  /** The servers whose AD bit is believed, port included; none if absent. A function is asked with the question and with the answer. */
   readonly trustAdFrom?: readonly ServerAddress[] | ((server: ServerAddress) => boolean);
   /** Asks the servers that are named by `tls://`; closed by whoever made it. */
   readonly dot?: DotClient;
@@ -91,6 +91,11 @@ export interface Answered {
   readonly server: ServerAddress;
 }
 
+interface Heard extends Answered {
+  /** Whether its AD bit was believed when it was asked. */
+  readonly trusted: boolean;
+}
+
 export function createDnsLookup(options: DnsLookupOptions): DnsClient {
   const { clock, attempts, timeout, longestTtl } = options;
   const ipv6 = options.ipv6 ?? (() => true);
@@ -117,7 +122,7 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
   };
 
   /** Asks until a server answers or all have failed. One that gave an error is not asked again; a silent one is. */
-  const query = async (question: Question): Promise<Answered | LookupFailure> => {
+  const query = async (question: Question): Promise<Heard | LookupFailure> => {
     const servers = await listServers();
     if ("kind" in servers) return closed ? STOPPED : servers;
     const line = [...inOrder(servers)];
@@ -125,10 +130,11 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
     for (let attempt = 0; attempt < attempts && !closed; attempt++) {
       const server = line.shift();
       if (server === undefined) break;
+      const trusted = trusts(server);
       const verdict = judge(await exchange(server, question, io), server);
       if (verdict.kind === "response") {
         resting.delete(serverKey(server));
-        return verdict;
+        return { ...verdict, trusted };
       }
       if (verdict.reason === "timeout") {
         resting.set(serverKey(server), clock.monotonic() + REST_AFTER_TIMEOUT);
@@ -143,6 +149,7 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
     const visited = new Set<string>();
     let asked = name;
     let secure = true;
+    let steady = true;
     let chainTtl = Number.POSITIVE_INFINITY;
     let octets = 0;
     // Ends: every further question is about a name not visited before, and their number is limited.
@@ -154,8 +161,13 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
       if (answered === undefined)
         return failure({ kind: "failed", reason: "timeout", detail: "too many other questions wait for the resolver" });
       if (answered.kind === "failed") return failure(answered);
-      const { response, server } = answered;
-      secure &&= response.authenticData && trusts(server);
+      const { response, server, trusted } = answered;
+      const trustedNow = trusts(server);
+      // It was to prove what it says, and nobody knows whether it can: a failed look-up, which must not lower anything.
+      if (trusted && !trustedNow) return { finding: notBelievedNow(server), keep: 0, octets: 0 };
+      secure &&= response.authenticData && trusted;
+      // Asked before it was believed: for those who asked then, and for nobody after them.
+      steady &&= trusted === trustedNow;
       octets += response.octets;
       const reading = readAnswer(response, asked, type, visited);
       if (reading.kind === "failed") return failure({ ...reading, detail: cleanText(reading.detail, 500) });
@@ -166,10 +178,11 @@ export function createDnsLookup(options: DnsLookupOptions): DnsClient {
       }
       const denied = reading.kind === "no-such-name" || reading.records.length === 0;
       const seconds = reading.ttl === undefined ? undefined : Math.min(reading.ttl, chainTtl);
-      const keep =
+      const lives =
         seconds === undefined
           ? DENIAL_WITHOUT_SOA
           : Math.max(SHORTEST_TTL, Math.min(seconds * 1000, longestTtl, denied ? LONGEST_DENIAL : Number.POSITIVE_INFINITY));
+      const keep = steady ? lives : 0;
       const expires = clock.now() + keep;
       const security: SecurityStatus = secure ? "secure" : "insecure";
       const finding: Finding<unknown> =
@@ -256,6 +269,11 @@ export function judge(result: ExchangeResult, server: ServerAddress): Answered |
       detail: `${from} refers to other servers instead of asking them: it is no recursive resolver`,
     };
   return { kind: "response", response, server };
+}
+
+function notBelievedNow(server: ServerAddress): LookupFailure {
+  const detail = `${describeServer(server)} was believed as DNSSEC when it was asked, and is not now that it has answered`;
+  return { kind: "failed", reason: "unreachable", detail };
 }
 
 function rank(failure: LookupFailure): number {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { createDnsLookup, type DnsClient } from "../../src/lookup/dns.ts";
 import { type Behaviour, startDnsServer, type Zone } from "../support/dns-server.ts";
 import { clock, domain, misbehaving, open, world } from "./world.ts";
@@ -159,6 +159,38 @@ describe("the security status", () => {
     const { dns: other, server } = await world(zone, { trustAdFrom: [{ address: "127.0.0.1", port: 53 }] });
     expect(await other.findMx(domain("secure.test"))).toMatchObject({ security: "insecure" });
     expect(server.queries).toHaveLength(1);
+  });
+
+  describe("while a question is out, its server", () => {
+    const switching = async (before: boolean, after: boolean): Promise<{ dns: DnsClient; switched: () => Promise<void> }> => {
+      let trusted = before;
+      const { dns, server } = await world(
+        { "secure.test": { MX: ["10 mx.secure.test"], A: ["192.0.2.1"], secure: true, behave: { kind: "slow", ms: 50 } } },
+        { attempts: 1, trustAdFrom: () => trusted },
+      );
+      const switched = async (): Promise<void> => {
+        await vi.waitFor(() => expect(server.queries).not.toEqual([]), { interval: 1 });
+        trusted = after;
+      };
+      return { dns, switched };
+    };
+
+    test("is believed no more: its answer is a failed look-up, never an insecure one, and is not kept (RFC 7672 §2.1.2)", async () => {
+      const { dns, switched } = await switching(true, false);
+      const asked = dns.findMx(domain("secure.test"));
+      await switched();
+      expect(await asked).toMatchObject({ kind: "failed", detail: expect.stringContaining("was believed as DNSSEC when it was asked") });
+      expect(await dns.findMx(domain("secure.test"))).toMatchObject({ kind: "answer", security: "insecure" });
+    });
+
+    test("comes to be believed: its answer is insecure, and is not kept", async () => {
+      const { dns, switched } = await switching(false, true);
+      const asked = [dns.findMx(domain("secure.test")), dns.findAddresses(domain("secure.test"))];
+      await switched();
+      for (const finding of await Promise.all(asked)) expect(finding).toMatchObject({ kind: "answer", security: "insecure" });
+      expect(await dns.findMx(domain("secure.test"))).toMatchObject({ security: "secure" });
+      expect(await dns.findAddresses(domain("secure.test"))).toMatchObject({ security: "secure" });
+    });
   });
 
   test("a proven NXDOMAIN is secure", async () => {
