@@ -11,6 +11,7 @@ import { cleanText } from "../mail/reply.ts";
 import { day, findPath, oneLine, type PathVerdict } from "./dane-path.ts";
 import { readPublicKeyInfo } from "./der.ts";
 import type { TlsaRecord } from "./facts.ts";
+import { DNS } from "./general-names.ts";
 import { findCoveredName } from "./names.ts";
 import type { DaneVerdict, TlsFailure, TlsFailureType } from "./outcome.ts";
 import type { PathCertificate } from "./path-certificate.ts";
@@ -72,7 +73,7 @@ function judge(chain: readonly X509Certificate[], dane: DaneRequirement, anchors
 
 /** RFC 7672 §3.2.3. */
 function judgeNames(leaf: PathCertificate, record: TlsaRecord, { baseDomain, referenceIdentifiers }: DaneRequirement): DaneVerdict {
-  const dnsIds = leaf.alternativeNames.filter(({ type }) => type === 2).map(({ value }) => String(value));
+  const dnsIds = leaf.alternativeNames.filter((name) => name.tag === DNS).map(({ text }) => text);
   // The common name only where there is no DNS-ID at all, whatever it would match.
   const presented = dnsIds.length > 0 ? dnsIds : leaf.commonName === undefined ? [] : [leaf.commonName];
   const referenceIdentifier = findCoveredName(presented, referenceIdentifiers);
@@ -118,8 +119,9 @@ function findAnchoredPath(
   const issuers = unique([...chain, ...anchors.certificates]).filter(({ raw }) => !raw.equals(leaf.raw));
   const keyOfLeaf = readPublicKeyInfo(leaf.raw);
   const keys = anchors.keys.filter(({ record }) => keyOfLeaf?.equals(record.data) === false);
-  const matchers = new Map(issuers.map((issuer) => [issuer, createMatcher(issuer)]));
-  return findPath({ leaf, issuers, findAnchor: (issuer) => ofUsage2.find((record) => matchers.get(issuer)?.(record)), keys, now });
+  // Once for each issuer, however many paths lead to it and however many records there are.
+  const records2 = new Map(issuers.map((issuer) => [issuer, ofUsage2.find(createMatcher(issuer))]));
+  return findPath({ leaf, issuers, findAnchor: (issuer) => records2.get(issuer), keys, now });
 }
 
 function unique(certificates: readonly X509Certificate[]): X509Certificate[] {

@@ -9,11 +9,14 @@
  * Ed25519; and certificates that all issue each other cost it every permutation.
  */
 import type { KeyObject, X509Certificate } from "node:crypto";
+import type { Parsed } from "../mail/parsed.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { TlsaRecord } from "./facts.ts";
-import { findForbiddenName } from "./name-constraints.ts";
+import type { Constraints, GeneralName } from "./general-names.ts";
+import { countComparisons, findForbiddenName } from "./name-constraints.ts";
 import type { TlsFailureType } from "./outcome.ts";
 import { type PathCertificate, readPathCertificate } from "./path-certificate.ts";
+import { createPathWork, MOST_WORK, type PathWork, spend } from "./path-work.ts";
 
 export interface PathQuestion {
   readonly leaf: X509Certificate;
@@ -33,20 +36,21 @@ export type PathVerdict =
   /** Nothing leads to an anchor; `top` is as far as it went. */
   | { readonly kind: "none"; readonly top: X509Certificate };
 
-/** A signature takes up to some ms with the largest keys, and a path that is meant has few of them. */
-const MOST_SIGNATURES = 40;
-const MOST_PATHS = 200;
+/** Built, judged or not: they hold open what is to be looked at next. */
+const MOST_BUILT = 200;
 
 type Trouble = Extract<PathVerdict, { kind: "invalid" }>;
+type Read = (x509: X509Certificate) => Parsed<PathCertificate>;
 
-/** Shortest first, each path at most once; what is tried is limited, so that a chain made to be slow only fails. */
-export function findPath(question: PathQuestion): PathVerdict {
+/** Shortest first, each path at most once; what is tried is limited (policy/path-work.ts), so that a chain made to be slow only fails. */
+export function findPath(question: PathQuestion, work: PathWork = createPathWork()): PathVerdict {
   const { leaf, issuers, keys, now } = question;
-  const isIssuedBy = createIssuanceCheck();
-  const readings = new Map<X509Certificate, PathCertificate | undefined>();
-  const read = (x509: X509Certificate): PathCertificate | undefined => {
-    if (!readings.has(x509)) readings.set(x509, readPathCertificate(x509));
-    return readings.get(x509);
+  const isIssuedBy = createIssuanceCheck(work);
+  const readings = new Map<X509Certificate, Parsed<PathCertificate>>();
+  const read: Read = (x509) => {
+    const reading = readings.get(x509) ?? readPathCertificate(x509, work);
+    readings.set(x509, reading);
+    return reading;
   };
   let trouble: Trouble | undefined;
   const paths: (readonly X509Certificate[])[] = [[leaf]];
@@ -55,7 +59,8 @@ export function findPath(question: PathQuestion): PathVerdict {
     const top = path.at(-1) ?? leaf;
     const signing = keys.find(({ key }) => isIssuedBy(top, key));
     if (signing !== undefined) {
-      const verdict = judgePath(path, false, signing.record, now, read);
+      if (!spend(work, "paths")) break;
+      const verdict = judgePath(path, false, signing.record, now, read, work);
       if (verdict.kind === "valid") return verdict;
       trouble ??= verdict;
     }
@@ -64,24 +69,24 @@ export function findPath(question: PathQuestion): PathVerdict {
       const longer = [...path, issuer];
       const record = question.findAnchor(issuer);
       if (record !== undefined) {
-        const verdict = judgePath(longer, true, record, now, read);
+        if (!spend(work, "paths")) break;
+        const verdict = judgePath(longer, true, record, now, read, work);
         if (verdict.kind === "valid") return verdict;
         trouble ??= verdict;
       }
-      if (paths.length < MOST_PATHS) paths.push(longer);
+      if (paths.length < MOST_BUILT) paths.push(longer);
     }
   }
   return trouble ?? { kind: "none", top: paths.at(-1)?.at(-1) ?? leaf };
 }
 
 /** Name, key identifier, and the signature itself; each pair once, and a limited number of them. */
-function createIssuanceCheck(): (child: X509Certificate, issuer: X509Certificate | KeyObject) => boolean {
+function createIssuanceCheck(work: PathWork): (child: X509Certificate, issuer: X509Certificate | KeyObject) => boolean {
   const known = new Map<X509Certificate, Map<X509Certificate | KeyObject, boolean>>();
-  let signatures = 0;
   const verify = (child: X509Certificate, issuer: X509Certificate | KeyObject): boolean => {
     try {
       if ("checkIssued" in issuer && !child.checkIssued(issuer)) return false;
-      if ((signatures += 1) > MOST_SIGNATURES) return false;
+      if (!spend(work, "signatures")) return false;
       return child.verify("checkIssued" in issuer ? issuer.publicKey : issuer);
     } catch {
       // A key of a kind that OpenSSL does not know.
@@ -105,13 +110,14 @@ function judgePath(
   endsAtAnchor: boolean,
   record: TlsaRecord,
   now: number,
-  read: (x509: X509Certificate) => PathCertificate | undefined,
+  read: Read,
+  work: PathWork,
 ): Extract<PathVerdict, { kind: "valid" }> | Trouble {
   const certificates: PathCertificate[] = [];
   for (const [index, x509] of path.entries()) {
     const certificate = read(x509);
-    if (certificate === undefined) return untrusted(`${whose(path, index)} cannot be read`);
-    certificates.push(certificate);
+    if (!certificate.ok) return untrusted(`${whose(path, index)} ${certificate.error}`);
+    certificates.push(certificate.value);
   }
   const anchorAt = endsAtAnchor ? path.length - 1 : path.length;
   // How many CA certificates stand between this one and the leaf; one that renews its own name does not count (§4.2.1.9).
@@ -129,7 +135,13 @@ function judgePath(
     if (pathLength !== undefined && between > pathLength)
       return untrusted(`${it} allows ${pathLength} CA certificates below it, and there are ${between}`);
     if (!certificate.selfIssued) between += 1;
-    const forbidden = findForbidden(certificate, certificates.slice(0, index));
+    const below = namesBelow(certificates.slice(0, index));
+    const { constraints = NO_CONSTRAINTS } = certificate;
+    if (!spend(work, "comparisons", countComparisons(constraints, below)))
+      return untrusted(
+        `${it} has more name constraints than are compared with the names below it (${MOST_WORK.comparisons} comparisons for one chain)`,
+      );
+    const forbidden = findForbiddenName(constraints, below);
     if (forbidden !== undefined) return untrusted(`${it} does not allow ${forbidden} (name constraints)`);
   }
   const [leaf] = certificates;
@@ -145,15 +157,11 @@ function judgePath(
   return leaf === undefined ? untrusted("the host presented no certificate") : { kind: "valid", record, leaf };
 }
 
+const NO_CONSTRAINTS: Constraints = { permitted: [], excluded: [] };
+
 /** `below` begins with the leaf. A CA that renews its own name is not constrained by the one it renews (RFC 5280 §6.1.3 b). */
-function findForbidden({ constraints }: PathCertificate, below: readonly PathCertificate[]): string | undefined {
-  if (constraints === undefined) return undefined;
-  for (const [index, certificate] of below.entries()) {
-    if (index > 0 && certificate.selfIssued) continue;
-    const forbidden = findForbiddenName(constraints, certificate);
-    if (forbidden !== undefined) return forbidden;
-  }
-  return undefined;
+function namesBelow(below: readonly PathCertificate[]): GeneralName[] {
+  return below.flatMap(({ constrained, selfIssued }, index) => (index > 0 && selfIssued ? [] : constrained));
 }
 
 function untrusted(detail: string): Trouble {

@@ -12,6 +12,7 @@ interface Element {
 }
 
 const SEQUENCE = 0x30;
+const CONSTRUCTED = 0x20;
 /** `[0] EXPLICIT`, before the serial number: the version, absent in version 1. */
 const VERSION = 0xa0;
 
@@ -25,6 +26,18 @@ function element(der: Buffer, at: number, limit: number): Element | undefined {
   if (size > 4 || (first >= 0x80 && size === 0) || start > limit) return undefined;
   const end = start + (size === 0 ? first : der.readUIntBE(at + 2, size));
   return end > limit ? undefined : { tag, at, start, end };
+}
+
+/** How many elements there are, those inside others included: what reading them all would cost. Counting ends where they do not nest. */
+export function countElements(octets: Uint8Array): number {
+  const der = Buffer.from(octets.buffer, octets.byteOffset, octets.length);
+  let count = 0;
+  for (let at = 0; at < der.length; count++) {
+    const found = element(der, at, der.length);
+    if (found === undefined) break;
+    at = (found.tag & CONSTRUCTED) === 0 ? found.end : found.start;
+  }
+  return count;
 }
 
 /** True if the octets are one SEQUENCE and nothing after it: neither PEM, nor DER with something appended. */

@@ -1,23 +1,20 @@
 /**
  * One certificate as path validation needs it (RFC 5280 §4.2, §6.1): node:crypto's object in, the extensions that it does
- * not tell of, and what is too weak about it (RFC 9325 §4.5), out. pkijs reads the ASN.1. The rules of a path are
- * policy/dane-path.ts.
+ * not tell of, and what is too weak about it (RFC 9325 §4.5), out. pkijs reads the ASN.1, policy/general-names.ts the names.
+ * The rules of a path are policy/dane-path.ts.
  */
 import type { X509Certificate } from "node:crypto";
-import {
-  AltName,
-  BasicConstraints,
-  Certificate,
-  ExtKeyUsage,
-  type GeneralName,
-  NameConstraints,
-  type RelativeDistinguishedNames,
-  RSASSAPSSParams,
-} from "pkijs";
+import { BasicConstraints, Certificate, ExtKeyUsage, RSASSAPSSParams } from "pkijs";
+import { bad, good, type Parsed } from "../mail/parsed.ts";
+import { countElements } from "./der.ts";
+import { type Constraints, type GeneralName, partsOf, readConstraints, readGeneralNames, TooManyNames } from "./general-names.ts";
+import { constrainedNames } from "./name-constraints.ts";
+import { type PathWork, spend } from "./path-work.ts";
 
 export interface PathCertificate {
   readonly x509: X509Certificate;
-  readonly subject: RelativeDistinguishedNames;
+  /** `policy/general-names.ts` partsOf. */
+  readonly subject: readonly string[];
   readonly alternativeNames: readonly GeneralName[];
   /** The last common name of the subject: the most specific one (RFC 6125 §1.8). */
   readonly commonName?: string;
@@ -25,7 +22,9 @@ export interface PathCertificate {
   /** basicConstraints says so, and keyUsage, where present, allows signing certificates (RFC 5280 §6.1.4 k, n). */
   readonly maySign: boolean;
   readonly pathLength?: number;
-  readonly constraints?: NameConstraints;
+  readonly constraints?: Constraints;
+  /** What the constraints of a CA above apply to. */
+  readonly constrained: readonly GeneralName[];
   /** extendedKeyUsage, where present, allows TLS servers. */
   readonly forServers: boolean;
   /** An extension that must be understood, and is not (RFC 5280 §4.2). */
@@ -62,50 +61,69 @@ const WEAK_SIGNATURES: Readonly<Record<string, string>> = {
 const RSA_PSS = "1.2.840.113549.1.1.10";
 const SHA1 = "1.3.14.3.2.26";
 
-/** A certificate has some KB; reading more is work that only a hostile host asks for. */
-const MOST_OCTETS = 65_536;
+/** A certificate has 1 to 4 KB; reading much more is work that only a hostile host asks for. */
+const MOST_OCTETS = 16_384;
 
-/** Undefined for what pkijs cannot read: no path leads through it. */
-export function readPathCertificate(x509: X509Certificate): PathCertificate | undefined {
-  if (x509.raw.length > MOST_OCTETS) return undefined;
+class TooMuchWork extends Error {}
+
+/** What is wrong continues a sentence about the certificate; no path leads through one that cannot be read. */
+export function readPathCertificate(x509: X509Certificate, work: PathWork): Parsed<PathCertificate> {
+  if (x509.raw.length > MOST_OCTETS) return bad(`has ${x509.raw.length} octets, and at most ${MOST_OCTETS} are read`);
   try {
-    return read(x509, Certificate.fromBER(x509.raw));
-  } catch {
-    return undefined;
+    spendElements(x509.raw, work);
+    return good(read(x509, Certificate.fromBER(x509.raw), work));
+  } catch (error) {
+    if (error instanceof TooMuchWork) return bad("has more in it than is read for one chain");
+    return bad(error instanceof TooManyNames ? `has ${error.message}` : "cannot be read");
   }
 }
 
-function read(x509: X509Certificate, certificate: Certificate): PathCertificate {
-  const { subject, issuer, extensions = [] } = certificate;
+function spendElements(der: Uint8Array, work: PathWork): void {
+  if (!spend(work, "elements", countElements(der))) throw new TooMuchWork();
+}
+
+function read(x509: X509Certificate, certificate: Certificate, work: PathWork): PathCertificate {
+  const { extensions = [] } = certificate;
   // RFC 5280 §4.2 allows each once; with two of a kind, one reader takes the first and another the last.
   if (new Set(extensions.map(({ extnID }) => extnID)).size !== extensions.length) throw new Error("an extension stands there twice");
+  const findOctets = (id: string): Uint8Array | undefined => {
+    const octets = extensions.find(({ extnID }) => extnID === id)?.extnValue.valueBlock.valueHexView;
+    if (octets !== undefined) spendElements(octets, work);
+    return octets;
+  };
   const find = (id: string): unknown => {
-    const extension = extensions.find(({ extnID }) => extnID === id);
-    if (extension === undefined) return undefined;
-    const value = extension.parsedValue as { readonly parsingError?: string } | undefined;
+    if (findOctets(id) === undefined) return undefined;
+    const value = extensions.find(({ extnID }) => extnID === id)?.parsedValue as { readonly parsingError?: string } | undefined;
     if (value === undefined || value.parsingError !== undefined) throw new Error(`the extension ${id} cannot be read`);
     return value;
   };
   const basic = ofClass(find("2.5.29.19"), BasicConstraints);
   const usage = find("2.5.29.15") as { readonly valueBlock: { readonly valueHexView: Uint8Array } } | undefined;
   const purposes = ofClass(find("2.5.29.37"), ExtKeyUsage)?.keyPurposes;
-  const constraints = ofClass(find("2.5.29.30"), NameConstraints);
+  const constraints = findOctets("2.5.29.30");
+  const alternatives = findOctets("2.5.29.17");
   const unknownCritical = extensions.find(({ critical, extnID }) => critical && !UNDERSTOOD.has(extnID))?.extnID;
   const maySign = basic?.cA === true && (usage === undefined || ((usage.valueBlock.valueHexView[0] ?? 0) & KEY_CERT_SIGN) !== 0);
   const length = basic?.pathLenConstraint;
   const pathLength = length === undefined || typeof length === "number" ? length : Number(length.toBigInt());
-  const commonName = subject.typesAndValues.findLast(({ type }) => type === COMMON_NAME)?.value.valueBlock.value;
+  const subject = partsOf(certificate.subject);
+  const issuer = partsOf(certificate.issuer);
+  const commonName = certificate.subject.typesAndValues.findLast(({ type }) => type === COMMON_NAME)?.value.valueBlock.value;
   const key = weakKey(x509);
   const signature = weakSignature(certificate);
+  const names = {
+    subject,
+    alternativeNames: alternatives === undefined ? [] : readGeneralNames(alternatives),
+    ...(typeof commonName === "string" && { commonName }),
+  };
   return {
     x509,
-    subject,
-    alternativeNames: ofClass(find("2.5.29.17"), AltName)?.altNames ?? [],
-    ...(typeof commonName === "string" && { commonName }),
-    selfIssued: subject.isEqual(issuer),
+    ...names,
+    constrained: constrainedNames(names),
+    selfIssued: subject.length === issuer.length && subject.every((part, index) => part === issuer[index]),
     maySign,
     ...(pathLength !== undefined && { pathLength }),
-    ...(constraints !== undefined && { constraints }),
+    ...(constraints !== undefined && { constraints: readConstraints(constraints) }),
     forServers: purposes === undefined || purposes.some((purpose) => SERVER_AUTH.includes(purpose)),
     ...(unknownCritical !== undefined && { unknownCritical }),
     from: Date.parse(x509.validFrom),
