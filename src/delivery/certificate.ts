@@ -6,6 +6,7 @@
 import type { AsymmetricKeyDetails, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { cleanText } from "../mail/reply.ts";
+import { parseDnsNames } from "../policy/alternative-names.ts";
 import { findCoveredName } from "../policy/names.ts";
 import type { CertificateEvidence, TlsFailure } from "../policy/outcome.ts";
 
@@ -94,7 +95,7 @@ function wrongName(leaf: X509Certificate, references: readonly string[]): Troubl
 function findIdentity(leaf: X509Certificate, references: readonly string[]): string | undefined {
   // An address is proven by an iPAddress entry alone, never by a DNS name that looks like it (RFC 9525 §6.5).
   return (
-    findCoveredName(dnsNames(leaf), references) ??
+    findCoveredName(parseDnsNames(leaf.subjectAltName), references) ??
     references.find((reference) => isIP(reference) !== 0 && leaf.checkIP(reference) !== undefined)
   );
 }
@@ -191,19 +192,6 @@ function oneLine(name: string): string {
   return cleanText(name.split("\n").join(", "), 200);
 }
 
-/**
- * The DNS-IDs of subjectAltName exactly as they stand there. Node quotes an entry that holds anything odd; such an entry
- * is no host name and stays in its quotes, so that it matches nothing.
- */
-function dnsNames(certificate: X509Certificate): string[] {
-  const text = certificate.subjectAltName ?? "";
-  const entries = text.match(/(?:[^,"]|"(?:[^"\\]|\\.)*")+/g) ?? [];
-  return entries
-    .map((entry) => entry.trimStart())
-    .filter((entry) => entry.startsWith("DNS:"))
-    .map((entry) => entry.slice(4));
-}
-
 /** Names as they are told and kept: each session keeps up to ten certificates, and a stranger chooses what is in them. */
 const MOST_NAMES = 20;
 const MOST_NAME_TEXT = 1000;
@@ -211,7 +199,7 @@ const MOST_NAME_TEXT = 1000;
 function certificateNames(certificate: X509Certificate): string[] {
   const kept: string[] = [];
   let room = MOST_NAME_TEXT;
-  for (const name of dnsNames(certificate).slice(0, MOST_NAMES)) {
+  for (const name of parseDnsNames(certificate.subjectAltName).slice(0, MOST_NAMES)) {
     const text = cleanText(name, 253);
     room -= text.length;
     if (room < 0) break;

@@ -11,7 +11,7 @@ export const channelMutations: readonly Mutation[] = [
   {
     name: "name check off",
     file: CERTIFICATE,
-    from: "findCoveredName(dnsNames(leaf), references) ??",
+    from: "findCoveredName(parseDnsNames(leaf.subjectAltName), references) ??",
     to: "references[0] ??",
     tests: OPENING_TEST,
     because: "anybody with any certificate could stand in for the host",
