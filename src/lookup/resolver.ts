@@ -13,7 +13,7 @@ import { join } from "node:path";
 import type { CancelTimer, Clock } from "../clock.ts";
 import { formatPath } from "../config/keys.ts";
 import { type ResolverWords, readResolverWords } from "../config/resolver-words.ts";
-import { describeServer, type ServerAddress, serverKey } from "../config/server-address.ts";
+import { describeServer, type ServerAddress } from "../config/server-address.ts";
 import type { Settings } from "../config/settings.ts";
 import type { EmitEvent } from "../events.ts";
 import { cleanText } from "../mail/reply.ts";
@@ -25,7 +25,8 @@ import { prepareAnchor } from "./managed-anchor.ts";
 import { type ManagedChange, type ManagedOptions, type ManagedResolver, startManagedResolver } from "./managed-resolver.ts";
 import { encodeName } from "./names.ts";
 import { type RecordType, typeNumber } from "./rdata.ts";
-import { describeBelief, type Judged, MANAGED, type ResolverServer, type Source, summarise } from "./resolver-state.ts";
+import { createRoster, type Standing } from "./resolver-roster.ts";
+import { describeBelief, MANAGED, type ResolverServer, type Source, summarise } from "./resolver-state.ts";
 import { type Belief, concludeSelfTest, type Probe, readProbe, runSelfTest } from "./self-test.ts";
 import { watchSystemServers } from "./system-servers.ts";
 import type { PemRoots } from "./tls-context.ts";
@@ -76,7 +77,6 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
   const { clock, emit } = io;
   const words = mustRead(settings);
   const parts = words.servers;
-  const validating = new Set(words.validating.map(serverKey));
   const patience = settings.timeout * settings.attempts;
   const randomId = io.randomId ?? (() => randomInt(0x10000));
   const dot = createDotClient({
@@ -87,41 +87,32 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
   });
   const testIo: ExchangeIo = { clock, timeout: settings.timeout, randomId, open: new Set(), dot };
   const systemServers = io.managed?.systemServers ?? watchSystemServers(clock, io.resolvConf);
-  const judged = new Map<string, Judged>();
   const folder = join(io.dataFolder, "resolver");
   let managed: ManagedResolver | undefined;
   let state: DnssecState = { kind: "untested", detail: "", since: clock.now() };
+  let reviewed: Standing | undefined;
   let cancelTest: CancelTimer | undefined;
   let wasMissing = false;
   let closed = false;
 
-  const sources = (): readonly Source[] =>
-    parts.flatMap((part): readonly Source[] => {
-      if (part === "managed") {
-        const server = managed?.server();
-        const name = server === undefined ? MANAGED : `${MANAGED} (unbound at ${describeServer(server)})`;
-        return [{ key: MANAGED, name, trusted: true, ...(server === undefined ? {} : { server }) }];
-      }
-      return (part === "system" ? systemServers() : [part]).map((server) => ({
-        key: serverKey(server),
-        name: describeServer(server),
-        server,
-        trusted: server.tlsName !== undefined || validating.has(serverKey(server)),
-      }));
-    });
-
-  const beliefIn = (source: Source): Judged => {
-    const known = judged.get(source.key) ?? { belief: "untested", detail: "has not been tested yet" };
-    judged.set(source.key, known);
-    return known;
-  };
-  const isBelieved = (source: Source): boolean => source.trusted && beliefIn(source).belief !== "blind";
+  const roster = createRoster({
+    words,
+    systemServers,
+    managedServer: () => managed?.server(),
+    onTurn: () => {
+      // What another said, or this one while it was worth something else, decides nothing any more: neither what could not be
+      // proven then, nor what was called secure by a resolver that does not validate. Nor is what is under way kept.
+      dns.clear();
+      const isNew = roster.now().sources.some((source) => source.trusted && source.server !== undefined && isUntried(source));
+      if (isNew) void (testing ?? Promise.resolve()).then(testNow);
+    },
+  });
+  const { beliefIn } = roster;
+  const isUntried = (source: Source): boolean => beliefIn(source).testedAt === undefined;
 
   /** Whom to ask now. A question may wait for the managed resolver to run, and fails if it does not; it goes to no other. */
   const serversNow = (): Servers | Promise<Servers> => {
-    const all = sources();
-    const believed = all.filter(isBelieved);
-    const toAsk = (believed.length > 0 ? believed : all).flatMap(({ server }) => server ?? []);
+    const { toAsk } = roster.now();
     if (toAsk.length > 0) return toAsk;
     if (managed === undefined) return [];
     if (managed.isMissing) return systemServers();
@@ -136,14 +127,9 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
     });
   };
 
-  const believes = (server: ServerAddress): boolean => {
-    const key = serverKey(server);
-    return sources().some((source) => source.server !== undefined && serverKey(source.server) === key && isBelieved(source));
-  };
-
-  const client = createDnsLookup({
+  const dns = createDnsLookup({
     servers: serversNow,
-    trustAdFrom: believes,
+    trustAdFrom: (server) => roster.now().believes(server),
     timeout: settings.timeout,
     attempts: settings.attempts,
     cacheEntries: settings.cacheEntries,
@@ -154,22 +140,37 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
     dot,
   });
 
-  /** Says what all of them together are worth, and tells of a change. */
+  /** Says what all of them together are worth, and tells of a change. /etc/resolv.conf may have changed who is asked. */
   const review = (): void => {
-    if (closed) return;
-    const { kind, detail } = summarise(sources(), beliefIn);
+    const standing = roster.now();
+    if (closed || standing === reviewed) return;
+    reviewed = standing;
+    const { kind, detail } = summarise(standing.sources, beliefIn);
     const changed = kind !== state.kind;
     state = { kind, detail, since: changed ? clock.now() : state.since };
     if (changed) emit({ kind: "dnssec-state", state: kind, detail });
   };
 
-  const believe = (source: Pick<Source, "key" | "name">, belief: Belief, detail: string, tested: boolean): void => {
-    const before = judged.get(source.key)?.belief ?? "untested";
-    const testedAt = tested ? clock.now() : judged.get(source.key)?.testedAt;
-    judged.set(source.key, { belief, detail: cleanText(detail, 500), ...(testedAt === undefined ? {} : { testedAt }) });
-    // What was called secure by a resolver that does not validate decides nothing any more; nor what it could not prove
-    // once it does.
-    if (before !== belief && (before === "blind" || belief === "blind")) client.clear();
+  /** What is kept was found by those who are asked now, also where the answer needs no question. */
+  const client: DnsClient = {
+    ...dns,
+    ask(name, type) {
+      review();
+      return dns.ask(name, type);
+    },
+    findMx(domain) {
+      review();
+      return dns.findMx(domain);
+    },
+    findAddresses(host) {
+      review();
+      return dns.findAddresses(host);
+    },
+  };
+
+  const believe = (source: Pick<Source, "key">, belief: Belief, detail: string, tested: boolean): void => {
+    const testedAt = tested ? clock.now() : beliefIn(source).testedAt;
+    roster.note(source, { belief, detail: cleanText(detail, 500), ...(testedAt === undefined ? {} : { testedAt }) });
   };
 
   const askOne = async (server: ServerAddress, name: string, type: RecordType, using: ExchangeIo): Promise<Probe> => {
@@ -203,14 +204,11 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
   const testNow = (): Promise<void> => {
     testing ??= (async () => {
       cancelTest?.();
-      await Promise.all(
-        sources()
-          .filter((source) => source.trusted)
-          .map(testOne),
-      );
+      const trustedNow = (): readonly Source[] => roster.now().sources.filter((source) => source.trusted);
+      await Promise.all(trustedNow().map(testOne));
       testing = undefined;
       if (closed) return;
-      const trusted = sources().filter((source) => source.trusted);
+      const trusted = trustedNow();
       const isOpen = trusted.some((source) => beliefIn(source).belief === "untested");
       if (trusted.length > 0)
         cancelTest = clock.after(isOpen ? Math.min(TEST_AGAIN, settings.selfTest.every) : settings.selfTest.every, () => void testNow());
@@ -220,7 +218,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
 
   const onChange = (change: ManagedChange): void => {
     if (closed) return;
-    const source = { key: MANAGED, name: MANAGED };
+    const source = { key: MANAGED };
     switch (change.kind) {
       case "up":
         if (wasMissing) believe(source, "untested", "has just been started", false);
@@ -271,7 +269,6 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
   return {
     client,
     dnssec: () => {
-      // /etc/resolv.conf may have changed who is asked.
       review();
       return state;
     },
@@ -279,7 +276,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
       review();
       return {
         state,
-        servers: sources().map((source) => ({
+        servers: roster.now().sources.map((source) => ({
           name: source.name,
           trusted: source.trusted,
           ...describeBelief(source, beliefIn(source), source.key === MANAGED && managed?.isMissing === false ? managed.detail : undefined),
@@ -295,7 +292,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
     async close() {
       closed = true;
       cancelTest?.();
-      client.close();
+      dns.close();
       dot.close();
       for (const abandon of [...testIo.open]) abandon();
       await managed?.close();

@@ -3,6 +3,7 @@ import type { Mutation } from "./mutation.ts";
 
 const DNS = "src/lookup/dns.ts";
 const RESOLVER = "src/lookup/resolver.ts";
+const ROSTER = "src/lookup/resolver-roster.ts";
 const SELF_TEST = "src/lookup/self-test.ts";
 const DOT = "src/lookup/dot.ts";
 
@@ -34,7 +35,7 @@ export const dnssecMutations: readonly Mutation[] = [
   {
     name: "AD believed from a server that is not trusted with it",
     file: DNS,
-    from: "secure &&= response.authenticData && trusts(server);",
+    from: "secure &&= response.authenticData && trusted;",
     to: "secure &&= response.authenticData;",
     tests: ["test/lookup/dns.test.ts"],
     because: "whoever runs, or speaks for, any resolver could sign anything",
@@ -42,8 +43,8 @@ export const dnssecMutations: readonly Mutation[] = [
   {
     name: "one secure link makes a chain of aliases secure",
     file: DNS,
-    from: "secure &&= response.authenticData && trusts(server);",
-    to: "secure = response.authenticData && trusts(server);",
+    from: "secure &&= response.authenticData && trusted;",
+    to: "secure = response.authenticData && trusted;",
     tests: ["test/lookup/dns.test.ts"],
     because: "a forged alias into a zone that the attacker has signed would be proof (RFC 7672 §2.1.3)",
   },
@@ -65,7 +66,7 @@ export const dnssecMutations: readonly Mutation[] = [
   },
   {
     name: "AD believed from an unlisted server",
-    file: RESOLVER,
+    file: ROSTER,
     from: "trusted: server.tlsName !== undefined || validating.has(serverKey(server)),",
     to: "trusted: true,",
     tests: ["test/lookup/resolver.test.ts"],
@@ -73,7 +74,7 @@ export const dnssecMutations: readonly Mutation[] = [
   },
   {
     name: "AD believed from loopback",
-    file: RESOLVER,
+    file: ROSTER,
     from: "trusted: server.tlsName !== undefined || validating.has(serverKey(server)),",
     to: 'trusted: server.tlsName !== undefined || validating.has(serverKey(server)) || server.address.startsWith("127."),',
     tests: ["test/lookup/resolver.test.ts"],
@@ -81,7 +82,7 @@ export const dnssecMutations: readonly Mutation[] = [
   },
   {
     name: "AD believed from a blind resolver",
-    file: RESOLVER,
+    file: ROSTER,
     from: 'source.trusted && beliefIn(source).belief !== "blind";',
     to: "source.trusted;",
     tests: ["test/lookup/resolver.test.ts"],
@@ -89,19 +90,35 @@ export const dnssecMutations: readonly Mutation[] = [
   },
   {
     name: "others are asked while one is believed",
-    file: RESOLVER,
-    from: "(believed.length > 0 ? believed : all)",
-    to: "all",
+    file: ROSTER,
+    from: "const asked = believed.length > 0 ? believed : sources;",
+    to: "const asked = sources;",
     tests: ["test/lookup/resolver.test.ts"],
     because: "an attacker who silences the validating one would get an answer without proof, and so mail without DANE",
   },
   {
     name: "what a blind resolver called secure is kept",
-    file: RESOLVER,
-    from: 'if (before !== belief && (before === "blind" || belief === "blind")) client.clear();',
-    to: 'if (before !== belief && before === "blind") client.clear();',
+    file: ROSTER,
+    from: "`${source.key} ${isBelieved(source)}`",
+    to: "source.key",
     tests: ["test/lookup/resolver.test.ts"],
     because: "forged answers would decide until their TTL ends, and the forger chose it",
+  },
+  {
+    name: "what another resolver said is kept when resolv.conf names a believed one",
+    file: ROSTER,
+    from: "if (before !== undefined && before !== turn) onTurn();",
+    to: "",
+    tests: ["test/lookup/resolver-switch.test.ts"],
+    because: "a day's TTL of a stranger's word would outlive the stranger",
+  },
+  {
+    name: "an answer counts for what its server is worth when it comes",
+    file: DNS,
+    from: "if (trusted && !trustedNow) return",
+    to: "if (false) return",
+    tests: ["test/lookup/dns.test.ts"],
+    because: "what was asked of a believed resolver would come back as insecure (RFC 7672 §2.1.2)",
   },
   {
     name: "the managed resolver down: the system's is asked",
