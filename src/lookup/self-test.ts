@@ -39,17 +39,20 @@ export function concludeSelfTest(before: Belief, { signed, broken }: SelfTestRea
   const { name, probe } = signed;
   if (probe.kind === "answered" && !probe.authenticated)
     return { belief: "blind", detail: `does not validate: ${shown(name)} is signed, and its answer came without AD` };
-  const hasAd = probe.kind === "answered";
-  // Names may be repaired, or unsigned, by those they belong to, who must not switch DANE off either: where most are
-  // refused and the signed one has AD, it is that name which has changed, and not the resolver.
-  if (answered.length > 0 && !(hasAd && refused.length > answered.length))
-    return { belief: "blind", detail: `does not validate: it answers ${answered.map(shown).join(", ")}, whose signatures are broken` };
-  if (!hasAd) return { detail: `${shown(name)} could not be asked for: ${describeProbe(probe)}` };
+  const named = answered.map(shown).join(", ");
+  // Names may be repaired, or unsigned, by those they belong to, who must not switch DANE off either, with an attacker who drops
+  // the rest of the test: one name proves nothing where there are several, nor do two where another is refused.
+  const spoke = broken.filter(({ probe: { kind } }) => kind !== "silent").length;
+  if (answered.length > 0 && answered.length === spoke && (answered.length > 1 || broken.length === 1))
+    return { belief: "blind", detail: `does not validate: it answers ${named}, whose signatures are broken` };
+  if (probe.kind !== "answered") return { detail: `${shown(name)} could not be asked for: ${describeProbe(probe)}` };
+  if (answered.length > 0 && refused.length <= answered.length)
+    return { detail: `${shown(name)} has AD, but it answers ${named}, and too few of the other broken names were refused` };
   // Once caught, silence about the broken names is no reason to believe it again.
   if (before === "blind" && broken.length > 0 && refused.length === 0)
     return { detail: `${shown(name)} has AD, but none of the names with broken signatures was refused` };
   const of = broken.length === 0 ? "" : `, ${refused.length} of ${broken.length} broken names refused`;
-  const repaired = answered.length === 0 ? "" : `; ${answered.map(shown).join(", ")} seems to be repaired`;
+  const repaired = answered.length === 0 ? "" : `; ${named} seems to be repaired`;
   return { belief: "validating", detail: `validates (${shown(name)} has AD${of}${repaired})` };
 }
 

@@ -141,8 +141,8 @@ export const dnssecMutations: readonly Mutation[] = [
   {
     name: "blind concluded from silence",
     file: SELF_TEST,
-    from: "if (!hasAd) return { detail:",
-    to: 'if (!hasAd) return { belief: "blind", detail:',
+    from: 'if (probe.kind !== "answered") return { detail:',
+    to: 'if (probe.kind !== "answered") return { belief: "blind", detail:',
     tests: ["test/lookup/self-test.test.ts"],
     because: "whoever drops the probe would switch DANE off",
   },
@@ -157,10 +157,18 @@ export const dnssecMutations: readonly Mutation[] = [
   {
     name: "broken names that are answered are no sign",
     file: SELF_TEST,
-    from: "if (answered.length > 0 && !(hasAd && refused.length > answered.length))",
-    to: "if (answered.length > 99 && !(hasAd && refused.length > answered.length))",
+    from: "if (answered.length > 0 && answered.length === spoke",
+    to: "if (answered.length > 99 && answered.length === spoke",
     tests: ["test/lookup/self-test.test.ts"],
     because: "a resolver that sets AD on everything would prove everything",
+  },
+  {
+    name: "one repaired name is enough for blind",
+    file: SELF_TEST,
+    from: "(answered.length > 1 || broken.length === 1)",
+    to: "(answered.length > 0 || broken.length === 1)",
+    tests: ["test/lookup/self-test.test.ts"],
+    because: "whoever owns one of the names, or drops what else is asked when one is repaired, would switch DANE off",
   },
   {
     name: "silence about broken names restores belief",
