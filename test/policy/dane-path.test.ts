@@ -1,14 +1,11 @@
-import { execFile } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { describe, expect, test, vi } from "vitest";
 import { createDaneJudge } from "../../src/policy/dane-match.ts";
 import type { TlsaRecord } from "../../src/policy/facts.ts";
 import { createTestCa, issueBelow } from "../support/certificates.ts";
 import { makeTempFolder } from "../support/temp.ts";
 import { chainOf, daneRequirement, tlsaFor } from "../support/tlsa.ts";
+import { createTwins, issueByTwin } from "../support/twins.ts";
 
 const MX = "mx.example.test";
 const DAY = 86_400_000;
@@ -23,22 +20,6 @@ const ca = (...extensions: string[]): { extensions: string } => ({
   extensions: ["keyUsage = critical, keyCertSign", "subjectKeyIdentifier = hash", ...extensions].join("\n"),
 });
 const CA_TRUE = "basicConstraints = critical, CA:TRUE";
-
-const run = promisify(execFile);
-
-/** Certificates of one name and one key, `key.pem`: each could have issued every other. They stay as `0.pem` and so on. */
-async function selfSigned(folder: string, extensions: readonly string[]): Promise<Buffer[]> {
-  const key = join(folder, "key.pem");
-  await run("openssl", ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key]);
-  return Promise.all(
-    extensions.map(async (wanted, index) => {
-      const [config, out] = [join(folder, `${index}.config`), join(folder, `${index}.pem`)];
-      await writeFile(config, `[req]\ndistinguished_name=dn\nprompt=no\nx509_extensions=v3\n[dn]\nCN=Twin\n[v3]\n${wanted}\n`);
-      await run("openssl", ["req", "-x509", "-key", key, "-config", config, "-set_serial", String(index + 1), "-out", out]);
-      return readFile(out);
-    }),
-  );
-}
 
 const root = await createTestCa();
 const stranger = await createTestCa({ name: "Stranger" });
@@ -111,26 +92,8 @@ describe("chains as careless hosts send them", () => {
 
   test("a second certificate of the same CA is tried where the first is not good", async () => {
     await using folder = await makeTempFolder("twins");
-    const [bad, better] = await selfSigned(folder.path, ["basicConstraints = critical, CA:FALSE", CA_TRUE]);
-    const file = (name: string): string => join(folder.path, name);
-    await run("openssl", [
-      "req",
-      "-new",
-      "-newkey",
-      "rsa:2048",
-      "-nodes",
-      "-keyout",
-      file("leaf.key"),
-      "-subj",
-      "/CN=x",
-      "-out",
-      file("csr"),
-    ]);
-    await writeFile(file("ext"), `subjectAltName = DNS:${MX}\n`);
-    const { stdout } = await run("openssl", [
-      ...["x509", "-req", "-in", file("csr"), "-CA", file("1.pem"), "-CAkey", file("key.pem"), "-set_serial", "7", "-extfile", file("ext")],
-    ]);
-    const leaf = new X509Certificate(stdout);
+    const [bad, better] = await createTwins(folder.path, ["basicConstraints = critical, CA:FALSE", CA_TRUE]);
+    const leaf = await issueByTwin(folder.path, 1, [MX]);
     const anchor = tlsaFor(String(better), "2 1 1");
     expect(await judged([leaf, ...chainOf(String(bad), String(better))], [anchor])).toBe("held");
     expect(await judged([leaf, ...chainOf(String(bad))], [anchor])).toMatch(/not marked as a CA$/);
@@ -149,7 +112,7 @@ describe("chains as careless hosts send them", () => {
 test("certificates that all issue each other cost a bounded number of signatures", async () => {
   await using folder = await makeTempFolder("swarm");
   const extensions = Array.from({ length: 10 }, () => CA_TRUE);
-  const swarm = (await selfSigned(folder.path, extensions)).map((certificate) => new X509Certificate(String(certificate)));
+  const swarm = chainOf(...(await createTwins(folder.path, extensions)));
   const verify = vi.spyOn(X509Certificate.prototype, "verify");
   try {
     expect(await judged(swarm, [tlsaFor(root.pem, "2 0 1"), tlsaFor(root.pem, "2 0 0"), tlsaFor(root.pem, "2 1 0")])).toMatch(
