@@ -6,7 +6,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import type { CheckStage, CheckVerdict } from "../../src/queue/check.ts";
 import type { Relay } from "../support/relay.ts";
-import type { Outcome } from "./judge.ts";
+import { channelOf, type Outcome } from "./judge.ts";
 import type { RelayName } from "./relays.ts";
 import type { Site } from "./site.ts";
 
@@ -63,7 +63,7 @@ export function compareCheck(checked: Checked, { settled }: Outcome): string[] {
   const outcome = String(settled["outcome"]);
   if (outcome === "delivered") {
     const host = String(settled["relay"]).replace(/\[[^\]]*\]:\d+$/, "");
-    const level = String(settled["tls"]).split(" ")[0];
+    const level = channelOf(settled);
     return kind === "deliverable" && through?.level === level && (host === "" || through?.host === host)
       ? []
       : [`delivered ${level} to ${host}, but check says: ${said}`];

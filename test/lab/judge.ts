@@ -37,7 +37,9 @@ export function describeExpected(expected: Expected): string {
   }
 }
 
-const channelOf = (settled: LogEvent): string => text(settled["tls"]).split(" ")[0] || "without a channel";
+/** `authenticated` of `host authenticated, MX unsigned (DANE 3 1 1) TLSv1.3 …`. */
+export const channelOf = (settled: LogEvent): string =>
+  /\b(?:clear|encrypted|authenticated)\b/.exec(text(settled["tls"]))?.[0] ?? "without a channel";
 
 /** Labels of the hosts that got the message. */
 function takers(site: Site, outcome: Outcome): string[] {

@@ -2,6 +2,7 @@
 import type { LogEvent, Relay } from "../support/relay.ts";
 import { waitUntil } from "../support/temp.ts";
 import { askRelay } from "./check.ts";
+import { channelOf } from "./judge.ts";
 import type { Channel } from "./scenario.ts";
 import type { Site } from "./site.ts";
 import { Submitter } from "./submit.ts";
@@ -58,9 +59,7 @@ export class Stage {
     const before = this.#seen.get(id) ?? 0;
     const found = await waitUntil(`what becomes of ${id}`, () => this.#settled(id)[before], 30_000);
     this.#seen.set(id, before + 1);
-    this.course.push(
-      `${String(found["outcome"])} ${String(found["outcome"] === "delivered" ? found["tls"] : found["reason"]).split(" ")[0]}`,
-    );
+    this.course.push(`${String(found["outcome"])} ${found["outcome"] === "delivered" ? channelOf(found) : String(found["reason"])}`);
     return found;
   }
 
@@ -95,7 +94,7 @@ export class Stage {
 
   delivered(event: LogEvent, channel: Channel, what: string): void {
     const was = `${String(event["outcome"])} ${String(event["tls"] ?? event["reason"])}: ${String(event["text"])}`;
-    if (event["outcome"] !== "delivered" || !String(event["tls"]).startsWith(channel))
+    if (event["outcome"] !== "delivered" || channelOf(event) !== channel)
       this.wrong.push(`${what}: expected delivered ${channel}, but ${was}`);
   }
 

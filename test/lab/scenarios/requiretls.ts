@@ -34,17 +34,11 @@ const table: Scenario[] = [
   required("signed MX, a trusted certificate, the keyword", authenticated, "no keyword", lacksKeyword, (site, faulty) => {
     site.use("signed").mx("mx", { requireTls: faulty });
   }),
-  required(
-    "signed MX, DANE, the keyword",
-    authenticated,
-    "a record of another key",
-    bounced("5.7.10", /dane-no-match/),
-    (site, faulty) => {
-      const host = site.use("signed").mx("mx", { requireTls: true, certificate: site.io.certificates.dane });
-      if (faulty) site.tlsa(host, "3 1 1", site.io.certificates.dane.certificate);
-      else site.tlsa(host, `3 1 1 ${"ab".repeat(32)}`);
-    },
-  ),
+  required("signed MX, DANE, the keyword", authenticated, "a record of another key", bounced("5.7.10", /dane-no-match/), (site, faulty) => {
+    const host = site.use("signed").mx("mx", { requireTls: true, certificate: site.io.certificates.dane });
+    if (faulty) site.tlsa(host, "3 1 1", site.io.certificates.dane.certificate);
+    else site.tlsa(host, `3 1 1 ${"ab".repeat(32)}`);
+  }),
   required("the keyword in clear only", lacksKeyword, "inside TLS", authenticated, (site, faulty) => {
     const extensions = ["PIPELINING", "8BITMIME"];
     site.use("signed").mx("mx", faulty ? { extensions: [...extensions, "REQUIRETLS"], tlsExtensions: extensions } : { requireTls: true });
