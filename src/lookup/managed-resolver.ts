@@ -136,6 +136,8 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
         running = started;
         const asks = forwarders.length === 0 ? "asks the root servers" : `asks ${forwarders.map(describeServer).join(", ")}`;
         detail = `unbound ${asks}`;
+        // The first start says whom it asks; that it works is no news then.
+        if (told === "") told = detail;
         onChange({ kind: "up", pid: started.child.pid, server: started.server, forwarders });
         tellWaiting();
         const turn = await findWay(started, asks, fallback);
@@ -201,7 +203,14 @@ export function startManagedResolver(options: ManagedOptions): ManagedResolver {
 
 function describeNoReach(forwarders: readonly ServerAddress[], areSet: boolean): string {
   const asked = forwarders.map(describeServer).join(", ");
-  if (areSet) return `unbound gets no DNSSEC answers from ${asked}; check resolver.managed.forwarders, and that they pass signatures on`;
+  if (areSet)
+    return (
+      `unbound gets no DNSSEC answers from ${asked} and tries again; until then all mail to MX hosts waits: ` +
+      "check resolver.managed.forwarders, and that they pass signatures on"
+    );
   const tried = asked === "" ? "the root servers cannot be reached" : `neither the root servers nor ${asked} give DNSSEC answers`;
-  return `${tried}; let this machine send to port 53 (UDP and TCP), or name resolvers that pass signatures on in resolver.managed.forwarders`;
+  return (
+    `${tried}; they are tried again, and until then all mail to MX hosts waits: open port 53, set resolver.managed.forwarders, ` +
+    "or resolver.servers: [system] (DNS_RESOLVER=system, without DANE)"
+  );
 }

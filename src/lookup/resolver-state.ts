@@ -45,7 +45,8 @@ export function describeBelief(
   process: string | undefined,
 ): Pick<ResolverServer, "belief" | "detail" | "testedAt"> {
   if (!source.trusted) return { detail: "its AD bit is not believed: it is not listed in resolver.validating" };
-  return { belief, detail: process === undefined ? detail : `${detail}; ${process}`, ...(testedAt === undefined ? {} : { testedAt }) };
+  const isSaid = process === undefined || detail.includes(process);
+  return { belief, detail: isSaid ? detail : `${detail}; ${process}`, ...(testedAt === undefined ? {} : { testedAt }) };
 }
 
 /** The state of all together: one that validates is enough, and all must be blind for DANE to be off. */
@@ -61,7 +62,7 @@ export function summarise(sources: readonly Source[], beliefIn: (source: Source)
     };
   }
   const validating = trusted.find((source) => beliefIn(source).belief === "validating");
-  if (validating !== undefined) return { kind: "validating", detail: say(validating) };
+  if (validating !== undefined) return { kind: "validating", detail: `DANE is on: ${say(validating)}` };
   const untested = trusted.filter((source) => beliefIn(source).belief === "untested");
   if (untested.length > 0) return { kind: "untested", detail: untested.map((source) => say(source)).join("; ") };
   const isManaged = trusted.every((source) => source.key === MANAGED);

@@ -93,6 +93,8 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
   let reviewed: Standing | undefined;
   let cancelTest: CancelTimer | undefined;
   let wasMissing = false;
+  /** Why the managed resolver, though it runs, finds out nothing: what the net lacks, and the remedies. */
+  let noReach: string | undefined;
   let closed = false;
 
   const roster = createRoster({
@@ -192,7 +194,9 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
     if (closed || (source.key === MANAGED && managed?.isMissing === true)) return;
     const before = beliefIn(source);
     const conclusion = concludeSelfTest(before.belief, reading);
-    const { belief = before.belief, detail } = conclusion;
+    const { belief = before.belief } = conclusion;
+    const isOpen = conclusion.belief === undefined && belief === "untested" && source.key === MANAGED;
+    const detail = (isOpen ? noReach : undefined) ?? conclusion.detail;
     const isNews = conclusion.belief === "blind" && before.belief !== "blind";
     believe(source, belief, conclusion.belief === undefined && belief === "blind" ? before.detail : detail, true);
     review();
@@ -240,6 +244,8 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
         believe(source, "blind", change.detail, false);
         break;
       case "reach":
+        noReach = change.works ? undefined : `asks in vain: ${change.detail}`;
+        if (noReach !== undefined && beliefIn(source).belief === "untested") believe(source, "untested", noReach, false);
         emit({ kind: "notice", level: change.works ? "info" : "warn", text: `resolver: ${cleanText(change.detail, 500)}` });
         break;
     }

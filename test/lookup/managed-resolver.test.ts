@@ -133,12 +133,14 @@ describe("it validates", () => {
 
   test("and says so: its state, its status, and the log", async () => {
     await waitUntil("the self-test has ended", () => resolver.dnssec().kind === "validating");
-    expect(resolver.dnssec().detail).toContain("the root has AD, 1 of 1 broken names refused");
+    expect(resolver.dnssec().detail).toMatch(/^DANE is on: .*the root has AD, 1 of 1 broken names refused/);
     expect(resolver.status()).toMatchObject({
       pid: expect.any(Number),
       servers: [{ name: expect.stringMatching(/^managed \(unbound at 127\.0\.0\.1:\d+\)$/), trusted: true, belief: "validating" }],
     });
     expect(events.map((event) => event.kind)).toEqual(expect.arrayContaining(["resolver-started", "dnssec-state"]));
+    // Its start has said whom it asks.
+    expect(events.filter((event) => event.kind === "notice")).toEqual([]);
   });
 
   test("it learns the root's keys into a file of its own (RFC 5011)", () => {
@@ -385,6 +387,22 @@ test("root servers that cannot be reached: it asks the system's resolvers, and s
     [],
     [`127.0.0.1:${root.port}`],
   ]);
+}, 60_000);
+
+test("nobody that can be reached: the log and the state say that all mail to MX hosts waits, and what to do", async () => {
+  const folder = await makeTempFolder("hints");
+  folders.push(folder);
+  const rootHints = join(folder.path, "hints");
+  writeFileSync(rootHints, ". 3600 IN NS a.nowhere.\na.nowhere. 3600 IN A 127.0.0.99\n");
+  const { resolver, events } = await world({ rootHints, stubZones: [] }, {}, { managed: { systemServers: () => [] } });
+  const remedy =
+    "until then all mail to MX hosts waits: open port 53, set resolver.managed.forwarders, " +
+    "or resolver.servers: [system] (DNS_RESOLVER=system, without DANE)";
+  await waitUntil("it is told", () => events.find((event) => event.kind === "notice" && event.text.includes(remedy)), 40_000);
+  expect(resolver.dnssec()).toMatchObject({ kind: "untested", detail: expect.stringContaining(remedy) });
+  await resolver.testNow();
+  expect(resolver.dnssec()).toMatchObject({ kind: "untested", detail: expect.stringContaining(remedy) });
+  expect(resolver.status().servers[0]?.detail.split(remedy)).toHaveLength(2);
 }, 60_000);
 
 test("the configuration is one that unbound takes, with everything set", async () => {

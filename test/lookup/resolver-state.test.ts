@@ -20,10 +20,10 @@ const DETAILS: Readonly<Record<Belief, string>> = {
 
 describe("the state of all together", () => {
   const cases: [resolvers: [Source, Belief][], kind: string, detail: string][] = [
-    [[[running, "validating"]], "validating", "managed (unbound at 127.0.0.1:5353) validates"],
+    [[[running, "validating"]], "validating", "DANE is on: managed (unbound at 127.0.0.1:5353) validates"],
     [[[running, "untested"]], "untested", "managed (unbound at 127.0.0.1:5353) has not been tested yet"],
     // That it does not run is a failed look-up, and no change of the state.
-    [[[stopped, "validating"]], "validating", "validates"],
+    [[[stopped, "validating"]], "validating", "DANE is on: validates"],
     [[[stopped, "untested"]], "untested", "has not been tested yet"],
     // What it says then names its own remedy.
     [[[stopped, "blind"]], "blind", "DANE is off: does not validate"],
@@ -44,7 +44,7 @@ describe("the state of all together", () => {
         [at("C"), "validating"],
       ],
       "validating",
-      "C validates",
+      "DANE is on: C validates",
     ],
     // One of which nothing is known may yet: DANE is off only when all have been caught.
     [
@@ -112,6 +112,13 @@ describe("one of them, for the status", () => {
       { belief: "validating", detail: "validates", testedAt: 5 },
       "unbound asks the root servers",
       { belief: "validating", detail: "validates; unbound asks the root servers", testedAt: 5 },
+    ],
+    [
+      "ours, where that is what is known of it",
+      running,
+      { belief: "untested", detail: "asks in vain: the root servers cannot be reached" },
+      "the root servers cannot be reached",
+      { belief: "untested", detail: "asks in vain: the root servers cannot be reached" },
     ],
     [
       "not believed",
