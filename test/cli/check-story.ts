@@ -15,6 +15,7 @@ import { describeRequirement } from "../../src/delivery/terms.ts";
 import { outcomeOf } from "../../src/delivery/tls-outcome.ts";
 import { describeUnmet } from "../../src/delivery/unmet.ts";
 import type { Wire } from "../../src/delivery/wire.ts";
+import { MANAGED, summarise } from "../../src/lookup/resolver-state.ts";
 import { concludeSelfTest } from "../../src/lookup/self-test.ts";
 import type { EmailAddress } from "../../src/mail/address.ts";
 import type { Domain, NextHop } from "../../src/mail/domain.ts";
@@ -55,14 +56,13 @@ export const sts = {
 export const mx: NonNullable<NextHopEvidence["mx"]> = { kind: "records", security: "secure", expires: NOW + 3_300_000 };
 
 /** As a test of the resolver that Postern starts concludes. */
+const { belief = "untested", detail } = concludeSelfTest("untested", {
+  signed: { name: ".", probe: { kind: "answered", authenticated: true, hasRecords: true } },
+  broken: ["a.test", "b.test", "c.test"].map((name) => ({ name, probe: { kind: "refused", detail: "SERVFAIL" } })),
+});
+const unbound = { key: MANAGED, name: "managed (unbound at 127.0.0.1:41953)", trusted: true };
 const dnssec: DnssecState = {
-  kind: "validating",
-  detail: `managed (unbound at 127.0.0.1:41953) ${
-    concludeSelfTest("untested", {
-      signed: { name: ".", probe: { kind: "answered", authenticated: true, hasRecords: true } },
-      broken: ["a.test", "b.test", "c.test"].map((name) => ({ name, probe: { kind: "refused", detail: "SERVFAIL" } })),
-    }).detail
-  }`,
+  ...summarise([{ ...unbound, server: { address: "127.0.0.1", port: 41_953 } }], () => ({ belief, detail })),
   since: NOW,
 };
 
