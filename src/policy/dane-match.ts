@@ -8,13 +8,12 @@
 import { createHash, createPublicKey, type KeyObject, X509Certificate } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { cleanText } from "../mail/reply.ts";
-import { day, findPath, oneLine, type PathVerdict } from "./dane-path.ts";
+import { day, oneLine } from "./certificate-text.ts";
+import type { PathQuestion } from "./dane-path.ts";
 import { readPublicKeyInfo } from "./der.ts";
 import type { TlsaRecord } from "./facts.ts";
-import { DNS } from "./general-names.ts";
 import { findCoveredName } from "./names.ts";
 import type { DaneVerdict, TlsFailure, TlsFailureType } from "./outcome.ts";
-import type { PathCertificate } from "./path-certificate.ts";
 import type { DaneRequirement } from "./requirement.ts";
 import { describeTlsa } from "./tlsa.ts";
 
@@ -34,21 +33,21 @@ interface Kept {
 
 export function createDaneJudge(): JudgeDane {
   const kept = new LRUCache<string, Kept>({ max: KEPT_VERDICTS });
-  return (chain, dane, now) => {
+  return async (chain, dane, now) => {
     const sent = chain.slice(0, MOST_CERTIFICATES);
     const key = createHash("sha256")
       .update(JSON.stringify([sent.map(({ fingerprint256 }) => fingerprint256), dane.key, dane.referenceIdentifiers]))
       .digest("base64");
     const known = kept.get(key);
-    if (known !== undefined && known.from <= now && now < known.until) return Promise.resolve(known.verdict);
+    if (known !== undefined && known.from <= now && now < known.until) return known.verdict;
     const anchors = anchorsInDns(dane.records);
-    const verdict = judge(sent, dane, anchors, now);
+    const verdict = await judge(sent, dane, anchors, now);
     kept.set(key, { verdict, ...unchangedAround(now, [...sent, ...anchors.certificates]) });
-    return Promise.resolve(verdict);
+    return verdict;
   };
 }
 
-function judge(chain: readonly X509Certificate[], dane: DaneRequirement, anchors: AnchorsInDns, now: number): DaneVerdict {
+async function judge(chain: readonly X509Certificate[], dane: DaneRequirement, anchors: AnchorsInDns, now: number): Promise<DaneVerdict> {
   const { baseDomain, records } = dane;
   const [leaf] = chain;
   if (leaf === undefined) return failed("certificate-not-trusted", "the host presented no certificate");
@@ -57,7 +56,9 @@ function judge(chain: readonly X509Certificate[], dane: DaneRequirement, anchors
   const exact = records.find((record) => record.usage === 3 && ofLeaf(record));
   if (exact !== undefined) return { held: true, baseDomain, record: short(exact) };
   if (!records.some(({ usage }) => usage === 2)) return failed("validation-failure", noMatch(leaf, dane));
-  const path = findAnchoredPath(leaf, chain, dane, anchors, now);
+  // What reads certificates down to their extensions takes 13 MB of memory; most hosts with DANE (usage 3) never need it.
+  const { findPath, presentedNames } = await import("./dane-path.ts");
+  const path = findPath(pathQuestion(leaf, chain, dane, anchors, now));
   switch (path.kind) {
     case "invalid":
       return failed(path.type, path.detail);
@@ -67,15 +68,12 @@ function judge(chain: readonly X509Certificate[], dane: DaneRequirement, anchors
       return failed("certificate-not-trusted", `${none}. ${hint(leaf)}`);
     }
     case "valid":
-      return judgeNames(path.leaf, path.record, dane);
+      return judgeNames(presentedNames(path.leaf), path.record, dane);
   }
 }
 
 /** RFC 7672 §3.2.3. */
-function judgeNames(leaf: PathCertificate, record: TlsaRecord, { baseDomain, referenceIdentifiers }: DaneRequirement): DaneVerdict {
-  const dnsIds = leaf.alternativeNames.filter((name) => name.tag === DNS).map(({ text }) => text);
-  // The common name only where there is no DNS-ID at all, whatever it would match.
-  const presented = dnsIds.length > 0 ? dnsIds : leaf.commonName === undefined ? [] : [leaf.commonName];
+function judgeNames(presented: readonly string[], record: TlsaRecord, { baseDomain, referenceIdentifiers }: DaneRequirement): DaneVerdict {
   const referenceIdentifier = findCoveredName(presented, referenceIdentifiers);
   if (referenceIdentifier !== undefined) return { held: true, baseDomain, record: short(record), referenceIdentifier };
   const told = presented.slice(0, 5).map((name) => cleanText(name, 253));
@@ -107,21 +105,21 @@ function anchorsInDns(records: readonly TlsaRecord[]): AnchorsInDns {
   return { certificates, keys };
 }
 
-function findAnchoredPath(
+function pathQuestion(
   leaf: X509Certificate,
   chain: readonly X509Certificate[],
   { records }: DaneRequirement,
   anchors: AnchorsInDns,
   now: number,
-): PathVerdict {
+): PathQuestion {
   const ofUsage2 = records.filter(({ usage }) => usage === 2);
   // A leaf is nobody's issuer, not even its own: usage 2 is for issuers only (RFC 6698 §2.1.1). A copy of it is the leaf, too.
   const issuers = unique([...chain, ...anchors.certificates]).filter(({ raw }) => !raw.equals(leaf.raw));
   const keyOfLeaf = readPublicKeyInfo(leaf.raw);
   const keys = anchors.keys.filter(({ record }) => keyOfLeaf?.equals(record.data) === false);
   // Once for each issuer, however many paths lead to it and however many records there are.
-  const records2 = new Map(issuers.map((issuer) => [issuer, ofUsage2.find(createMatcher(issuer))]));
-  return findPath({ leaf, issuers, findAnchor: (issuer) => records2.get(issuer), keys, now });
+  const anchorOf = new Map(issuers.map((issuer) => [issuer, ofUsage2.find(createMatcher(issuer))]));
+  return { leaf, issuers, findAnchor: (issuer) => anchorOf.get(issuer), keys, now };
 }
 
 function unique(certificates: readonly X509Certificate[]): X509Certificate[] {

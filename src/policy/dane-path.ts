@@ -10,9 +10,9 @@
  */
 import type { KeyObject, X509Certificate } from "node:crypto";
 import type { Parsed } from "../mail/parsed.ts";
-import { cleanText } from "../mail/reply.ts";
+import { day, oneLine } from "./certificate-text.ts";
 import type { TlsaRecord } from "./facts.ts";
-import type { Constraints, GeneralName } from "./general-names.ts";
+import { type Constraints, DNS, type GeneralName } from "./general-names.ts";
 import { countComparisons, findForbiddenName } from "./name-constraints.ts";
 import type { TlsFailureType } from "./outcome.ts";
 import { type PathCertificate, readPathCertificate } from "./path-certificate.ts";
@@ -172,14 +172,8 @@ function whose(path: readonly X509Certificate[], index: number): string {
   return index === 0 ? "the certificate" : `the CA certificate ${oneLine(path[index]?.subject ?? "")}`;
 }
 
-/** A name of a certificate on one line, clean. */
-export function oneLine(name: string | undefined): string {
-  return cleanText((name ?? "").split("\n").join(", "), 200);
-}
-
-/** `2026-08-30 11:02 UTC`, for people. */
-export function day(text: string): string {
-  const time = Date.parse(text);
-  if (Number.isNaN(time)) return cleanText(text, 40);
-  return new Date(time).toISOString().replace(/^(\S{10})T(\d\d:\d\d):.*$/, "$1 $2 UTC");
+/** The DNS-IDs of a certificate, and its common name only where there is none at all (RFC 7672 §3.2.3). */
+export function presentedNames({ alternativeNames, commonName }: PathCertificate): string[] {
+  const dnsIds = alternativeNames.flatMap((name) => (name.tag === DNS ? [name.text] : []));
+  return dnsIds.length > 0 || commonName === undefined ? dnsIds : [commonName];
 }

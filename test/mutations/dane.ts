@@ -163,7 +163,7 @@ export const daneMutations: readonly Mutation[] = [
   {
     name: "DANE-TA does not look at names",
     file: MATCH,
-    from: "return judgeNames(path.leaf, path.record, dane);",
+    from: "return judgeNames(presentedNames(path.leaf), path.record, dane);",
     to: "return { held: true, baseDomain, record: short(path.record) };",
     tests: ["test/policy/dane-match.test.ts"],
     because: "any customer of the same CA could stand in for the host (RFC 7672 §3.2.3)",
