@@ -1,12 +1,16 @@
 /**
  * Lets a limited number of policy fetches out at a time, in such a way that hosts which hang hold up nobody but their
- * own domain: a fetch keeps its place for a few seconds, then goes on aside, and the next one takes the place.
+ * own domain: a fetch keeps its place for a few seconds, then goes on aside, and the next one takes the place. Where too many
+ * are aside the one that has hung longest makes room, so that many slow hosts end no fetch of another but their own.
  */
 import type { Clock } from "../clock.ts";
 import { createTurnstile, type Turnstile } from "./turnstile.ts";
 
 export interface FetchLane {
-  /** Runs `start` when its turn comes; undefined if that took longer than `patience` ms. `stop` ends one that hangs beside too many others. */
+  /**
+   * Runs `start` when its turn comes; undefined if that took longer than `patience` ms, or if it was ended by `stop` to make room:
+   * neither says anything about the host.
+   */
   run<T>(patience: number, start: (stop: AbortSignal) => Promise<T>): Promise<T | undefined>;
 }
 
@@ -18,7 +22,8 @@ const SLOW_FOR_EACH = 10;
 /** `places` is asked each time, so that a new setting counts at once. */
 export function createFetchLane(places: () => number, clock: Clock): FetchLane {
   let made: { readonly places: number; readonly turnstile: Turnstile } | undefined;
-  let slow = 0;
+  /** Longest aside first. */
+  const aside = new Set<AbortController>();
 
   const turnstile = (): Turnstile => {
     const wanted = places();
@@ -39,12 +44,17 @@ export function createFetchLane(places: () => number, clock: Clock): FetchLane {
       });
       if (work === undefined) return undefined;
       if (ended) return work;
-      slow += 1;
-      if (slow > places() * SLOW_FOR_EACH) stop.abort("it is slow, and so are too many other policy hosts");
+      aside.add(stop);
+      const [oldest] = aside;
+      if (aside.size > places() * SLOW_FOR_EACH && oldest !== undefined) {
+        aside.delete(oldest);
+        oldest.abort("it is slow, and so are too many other policy hosts");
+      }
       try {
-        return await work;
+        const result = await work;
+        return stop.signal.aborted ? undefined : result;
       } finally {
-        slow -= 1;
+        aside.delete(stop);
       }
     },
   };

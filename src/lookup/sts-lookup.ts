@@ -134,7 +134,7 @@ export function createStsLookup(io: StsLookupIo): StsLookup {
       const flight = flights.get(policyDomain) ?? launch(policyDomain, step.id);
       const result = await within(flight.done, end - clock.monotonic(), clock);
       if (stopping.signal.aborted) throw new Error("the relay stops, and asks for no policy any more");
-      if (result === undefined) return withoutFetch(policyDomain, validPolicy(known, clock.now()), settings().fetchTimeout);
+      if (result === undefined) return withoutFetch(policyDomain, validPolicy(known, clock.now()));
       // Of max_age 0 nothing was kept: it is for those who waited for it.
       if (result.ok && flight.id === step.id)
         return findingOf(policyDomain, { do: "apply", fetched: fetchedNow(result, step.id, clock.now()) });
@@ -161,7 +161,7 @@ export function createStsLookup(io: StsLookupIo): StsLookup {
 
   const settled = (policyDomain: Domain, step: StsStep, fetched: FetchedPolicy | undefined): StsFinding =>
     step.do === "fetch"
-      ? withoutFetch(policyDomain, fetched === undefined ? undefined : validPolicy({ fetched }, clock.now()), settings().fetchTimeout)
+      ? withoutFetch(policyDomain, fetched === undefined ? undefined : validPolicy({ fetched }, clock.now()))
       : findingOf(policyDomain, step);
 
   const refresher = createStsRefresher({
@@ -226,10 +226,10 @@ function findingOf(policyDomain: Domain, step: Exclude<StsStep, { do: "fetch" }>
 }
 
 /** No fetch came to its end in time: not for want of a policy, so what is kept holds. */
-function withoutFetch(policyDomain: Domain, valid: FetchedPolicy | undefined, limit: number): StsFinding {
+function withoutFetch(policyDomain: Domain, valid: FetchedPolicy | undefined): StsFinding {
   const failure: TlsFailure = {
     type: "sts-policy-fetch-error",
-    detail: `the policy of ${policyDomain} was not fetched within ${limit / 1000} s, since too many others are being fetched`,
+    detail: `the policy of ${policyDomain} was not fetched in time, since too many others are being fetched`,
     whoActs: "nobody",
   };
   if (valid === undefined) return { kind: "unavailable", policyDomain, failure };

@@ -47,6 +47,8 @@ export function createStsRefresher(io: StsRefresherIo): StsRefresher {
   let cancelTick: CancelTimer = () => {};
   let stopped = false;
   let nextWalk = 0;
+  /** What the walk before this one found of no use. */
+  let useless: ReadonlySet<Domain> = new Set();
 
   const set = (policyDomain: Domain, at: number | undefined): void => {
     if (at === undefined) planned.delete(policyDomain);
@@ -96,32 +98,39 @@ export function createStsRefresher(io: StsRefresherIo): StsRefresher {
     begin();
     if (clock.monotonic() >= nextWalk) {
       nextWalk = clock.monotonic() + DAY;
-      void walk(true);
+      void walk();
     }
     cancelTick = clock.after(TICK, tick);
   };
 
-  /** Goes through the store: plans for what is in use, and in time forgets what is long of no use. */
-  const walk = async (mayForget: boolean): Promise<void> => {
+  /**
+   * Goes through the store: plans for what is in use, and forgets what two walks, a day apart, found long of no use. A clock that
+   * was wrong for a while must not take every policy away.
+   */
+  const walk = async (): Promise<void> => {
+    const found = new Set<Domain>();
     try {
       let after: string | undefined;
       do {
         const page = await store.listSts({ limit: PAGE, ...(after !== undefined && { after }) });
-        for (const kept of page.policies) if (!stopped) await look(kept, mayForget);
+        for (const kept of page.policies) if (!stopped) await look(kept, found);
         after = stopped ? undefined : page.next;
       } while (after !== undefined);
     } catch (error) {
       emit({ kind: "fault", where: "going through the kept MTA-STS policies", error: errorOf(error) });
     }
+    useless = found;
   };
 
-  const look = async (kept: KeptStsPolicy, mayForget: boolean): Promise<void> => {
+  const look = async (kept: KeptStsPolicy, found: Set<Domain>): Promise<void> => {
     const { policyDomain, policy, failure } = kept;
     const now = clock.now();
     const lastUsed = Math.max(kept.lastUsed, memory.peek(policyDomain)?.lastUsed ?? 0);
     if (isUnused(lastUsed, now, rules())) {
       // Only what has expired is dropped: mail may come again, and then finds the policy of before (RFC 8461 §10.2).
-      if (mayForget && (policy === undefined || policy.expires < now)) await memory.forget(policyDomain);
+      if (policy !== undefined && policy.expires >= now) return;
+      if (useless.has(policyDomain)) await memory.forget(policyDomain);
+      else if (found.size < MOST_PLANNED) found.add(policyDomain);
       return;
     }
     if (policy === undefined || planned.has(policyDomain)) return;
@@ -138,7 +147,7 @@ export function createStsRefresher(io: StsRefresherIo): StsRefresher {
     async start() {
       nextWalk = clock.monotonic() + DAY;
       cancelTick = clock.after(TICK, tick);
-      await walk(false);
+      await walk();
     },
     stop() {
       stopped = true;

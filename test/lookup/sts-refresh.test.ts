@@ -196,6 +196,23 @@ describe("policies are refreshed before they are needed (RFC 8461 §3.3, §10.2)
   });
 });
 
+test("a day under a clock that is years ahead takes no kept policy away", async () => {
+  const store = new MemoryPolicies();
+  const clock = new MovedClock();
+  const policyDomain = "example.test" as Domain;
+  const policy = { id: "1", text: policyText(), fetchedAt: clock.now() - DAY, expires: clock.now() + 6 * DAY };
+  store.rows.set(policyDomain, { policyDomain, policy, lastUsed: clock.now() - 40 * DAY });
+  const { sts } = world({ store, clock });
+  await sts.start();
+  await clock.pass(DAY - HOUR);
+  clock.set(clock.now() + 3_650 * DAY);
+  await clock.pass(2 * HOUR);
+  clock.set(clock.now() - 3_650 * DAY);
+  expect([...store.rows.keys()]).toEqual(["example.test"]);
+  await clock.pass(DAY);
+  expect([...store.rows.keys()]).toEqual(["example.test"]);
+});
+
 describe("refreshes that fail", () => {
   test("are told with the date until when the policy holds, long before it (§10.2)", async () => {
     const { sts, clock, find, state, events } = world();
@@ -264,7 +281,7 @@ test("a refresh of which nothing came, not even a failure, is not made again at 
 });
 
 describe("the places of fetches", () => {
-  test("beyond a number of slow ones the next slow one is ended, not those in line", async () => {
+  test("beyond a number of slow ones the slowest is ended, neither the next nor those in line; that it was says nothing of its host", async () => {
     const clock = new MovedClock();
     const lane = createFetchLane(() => 1, clock);
     const ended: number[] = [];
@@ -274,9 +291,23 @@ describe("the places of fetches", () => {
     await clock.pass(11 * 3_000 - 1);
     expect(ended).toEqual([]);
     await clock.pass(3_002);
-    expect(ended).toEqual([10, 11]);
+    expect(ended).toEqual([0, 1]);
     expect(await lane.run(MINUTE, async () => "quick")).toBe("quick");
-    expect(await Promise.all(hanging.slice(10))).toEqual([1, 2]);
+    expect(await Promise.all(hanging.slice(0, 2))).toEqual([undefined, undefined]);
+  });
+
+  test("a fetch that made room for others is made again with the next mail, not minutes later", async () => {
+    const { find, clock, state, fetches, store } = world({ settings: { concurrentFetches: 1 } });
+    state.hang = true;
+    const first = find();
+    await settled();
+    for (let index = 0; index < 10; index += 1) void find(`slow${index}.test`);
+    await clock.pass(11 * 3_000);
+    expect(await first).toMatchObject({ kind: "unavailable", failure: { whoActs: "nobody" } });
+    expect(store.rows.size).toBe(0);
+    state.hang = false;
+    expect(await find()).toMatchObject({ kind: "policy" });
+    expect(fetches.filter(({ domain }) => domain === "example.test")).toHaveLength(2);
   });
 
   test("who waits too long hears that the turn did not come, and nothing was started", async () => {
