@@ -29,6 +29,10 @@ export interface AdviceSubject {
   readonly waits: boolean;
   /** Nothing waits, yet somebody asks what would let mail pass: `postern check`. */
   readonly checked?: true;
+  /** The problem is another message's at the same destination: what this one would meet is not known. */
+  readonly untried?: true;
+  /** A notice about a message with REQUIRETLS: no floor of ours lets it go in clear (RFC 8689 §5). */
+  readonly neverClear?: true;
 }
 
 interface Words {
@@ -234,7 +238,9 @@ export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice
   const host = problem.host ?? subject.nextHop;
   const who = { you: "you", receiver: subject.nextHop, sender: "the sender", nobody: "nobody" }[problem.whoActs];
   const meanwhile: string[] = [];
-  if (subject.waits || subject.checked === true) {
+  if (subject.untried === true) {
+    meanwhile.push(`postern check ${shellWord(subject.nextHop)}   (shows what stands in the way there, and what would help)`);
+  } else if (subject.waits || subject.checked === true) {
     const lowered = describeLowered(words.floor, subject);
     if (lowered !== undefined) meanwhile.push(lowered);
   }

@@ -174,7 +174,7 @@ const handlers: Handlers = {
   async "queue/story"({ id }, io) {
     const story = await io.admin.story(id as QueueId);
     if (story === undefined) return { now: io.clock.now(), entries: [] };
-    return { now: io.clock.now(), message: story.message, entries: story.entries.map(withAdvice) };
+    return { now: io.clock.now(), message: story.message, entries: story.entries.map((entry) => withAdvice(entry, story.message)) };
   },
 
   async "queue/retry"({ filter: wanted, dryRun }, io) {
@@ -291,7 +291,7 @@ async function countWaiting(wanted: QueueFilter, io: AdminIo): Promise<number> {
   return entries;
 }
 
-function withAdvice(entry: MessageStory["entries"][number]): EntryStory {
+function withAdvice(entry: MessageStory["entries"][number], { sender, tlsTag }: MessageStory["message"]): EntryStory {
   if (entry.problem === undefined) return entry;
   const last = entry.attemptRecords.at(-1);
   const report = last === undefined ? undefined : findDecisive(last.hosts, entry.problem);
@@ -299,8 +299,15 @@ function withAdvice(entry: MessageStory["entries"][number]): EntryStory {
     nextHop: entry.nextHop,
     id: entry.id,
     waits: entry.state !== "finished",
+    ...(isUntried(entry) && { untried: true }),
+    ...(sender === "" && tlsTag === "required" && { neverClear: true }),
     ...(last !== undefined && { demanded: last.demanded }),
     ...(report !== undefined && { report }),
   });
   return { ...entry, advice };
+}
+
+/** It waits with its destination: the problem it shows is another message's, and nothing is known of its own demands. */
+export function isUntried({ state, attemptRecords }: Pick<EntryStory, "state" | "attemptRecords">): boolean {
+  return state !== "finished" && attemptRecords.length === 0;
 }

@@ -11,13 +11,21 @@ interface Lowered {
   readonly published?: true;
   readonly host?: true;
   readonly floor?: "encrypted" | "opportunistic";
+  /** The host was not dialled, and the floor asks for something: what it would say to that is not known. */
+  readonly unseen?: true;
 }
 
 /**
  * What stood in the way, rule by rule: a lowered floor is no help where a published policy demands as much, and REQUIRETLS is
  * nobody's to lower but the sender's. Attempts from before schema version 2 were kept without rules, and had the floor alone.
  */
-function findLowered(usual: Lowered["floor"], { report }: AdviceSubject): Lowered | undefined {
+function findLowered(usual: Lowered["floor"], subject: AdviceSubject): Lowered | undefined {
+  const lowered = findInTheWay(usual, subject);
+  // Where only clear text would pass and may not, the rest would be lowered for nothing.
+  return lowered?.floor === "opportunistic" && subject.neverClear === true ? undefined : lowered;
+}
+
+function findInTheWay(usual: Lowered["floor"], { report }: AdviceSubject): Lowered | undefined {
   const rules = report?.policy?.rules;
   if (report === undefined || rules === undefined) return usual === undefined ? undefined : { floor: usual };
   const binding = rules.filter(({ effect }) => effect === "won" || effect === "holds");
@@ -37,9 +45,11 @@ function findLowered(usual: Lowered["floor"], { report }: AdviceSubject): Lowere
   };
   const published = binding.some((rule) => (rule.source === "mta-sts" || rule.source === "dane") && isInTheWay(rule));
   const host = binding.some((rule) => rule.source === "host-floor" && isInTheWay(rule));
-  const floor = skipped ? undefined : floorFor(rules.find(isFloor), reached);
+  const floorRule = rules.find(isFloor);
+  const floor = skipped ? undefined : floorFor(floorRule, reached);
   if (!published && !host && floor === undefined) return undefined;
-  return { ...(published && { published }), ...(host && { host }), ...(floor !== undefined && { floor }) };
+  const unseen = skipped && floorRule?.atLeast !== undefined && floorRule.atLeast !== "clear";
+  return { ...(published && { published }), ...(host && { host }), ...(floor !== undefined && { floor }), ...(unseen && { unseen }) };
 }
 
 function isFloor({ source }: Rule): boolean {
@@ -59,12 +69,13 @@ function floorFor(rule: Rule | undefined, reached: ChannelLevel): Lowered["floor
 export function describeLowered(usual: Lowered["floor"], subject: AdviceSubject): string | undefined {
   const lowered = findLowered(usual, subject);
   if (lowered === undefined) return undefined;
-  const { published, host, floor } = lowered;
+  const { published, host, floor, unseen } = lowered;
   const prices: string[] = [];
   if (published === true) prices.push("sets aside what the domain publishes, and only shows what it would have stopped");
   if (host === true) prices.push("any host that DNS names will do");
   if (floor !== undefined)
     prices.push(floor === "encrypted" ? "weakens TLS there: encrypted, to whoever answers" : "weakens TLS there: in clear text if need be");
+  if (unseen === true) prices.push("its TLS was not seen; a floor may stand in the way next");
   const route = placeOf(subject.report?.policy?.rules.find(({ source }) => source === "route")?.text ?? subject.demanded);
   const ofRoute = route !== undefined && floor !== undefined ? `set ${route}.tls to ${floor}` : undefined;
   const settings = [

@@ -3,7 +3,7 @@
  * which demand, and whose move it is. Pure: the handlers' answer in, text out.
  */
 import { findDecisive } from "../admin/advice.ts";
-import type { Answers, EntryStory } from "../admin/handlers.ts";
+import { type Answers, type EntryStory, isUntried } from "../admin/handlers.ts";
 import { describeReply } from "../mail/reply.ts";
 import type { AttemptRecord, DeliveryProblem, HostReport } from "../queue/settlement.ts";
 import {
@@ -66,7 +66,7 @@ function renderEntry(entry: EntryStory, now: number, all: boolean): string {
     const meaning = entry.advice === undefined ? "" : `: ${entry.advice.meaning}`;
     fields.push(["reason", wrapText(`${problem.type} (${problem.status})${meaning}`, 110)]);
     fields.push(["detail", wrapText(shown(problem.detail), 110, 6)]);
-    fields.push(["said by", [saidBy(problem, last, entry.nextHop)]]);
+    fields.push(["said by", [isUntried(entry) ? UNTRIED : saidBy(problem, last, entry.nextHop)]]);
   }
   fields.push(["taken by", describeTaken(entry)]);
   if (last !== undefined) {
@@ -112,12 +112,14 @@ function describeTaken({ recipients }: EntryStory): string[] {
   return [...taken].map(([line, addresses]) => (taken.size === 1 ? line : `${line}   (${addresses.join(", ")})`));
 }
 
+const UNTRIED = "this relay did not try it: another message had just failed there";
+
 /** Who said no, and whether the other side has seen the message: the first thing its postmaster asks. */
 function saidBy(problem: DeliveryProblem, last: AttemptRecord | undefined, nextHop: string): string {
   const host = shown(problem.host ?? nextHop);
   if (problem.type === "outcome-unknown") return `nobody: ${host} did not answer after the whole message; it may have it`;
   if (problem.reply !== undefined) return `${host}: ${shown(describeReply(problem.reply))}`;
-  if (problem.type === "destination-waiting") return "this relay: it did not try, another message had just failed there";
+  if (problem.type === "destination-waiting") return UNTRIED;
   const report = findDecisive(last?.hosts ?? [], problem);
   if (report === undefined || report.step === "skipped")
     return `this relay: it did not connect, ${shown(nextHop)} has not seen the message`;

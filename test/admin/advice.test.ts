@@ -177,6 +177,40 @@ describe("meanwhile", () => {
       expect(advise(problem(type), { nextHop: "example.org", waits: true }).meanwhile[0]).toMatch(/weakens TLS there/);
   });
 
+  test("where this message met nobody, no setting is guessed: check says what would help", () => {
+    const { meanwhile } = advise(problem("certificate-expired"), { nextHop: "example.org", id: "0KF3V7Q2M9", waits: true, untried: true });
+    expect(meanwhile).toEqual([
+      "postern check example.org   (shows what stands in the way there, and what would help)",
+      "postern queue retry --domain example.org   |   postern queue retry 0KF3V7Q2M9",
+    ]);
+  });
+
+  // RFC 8689 §5.
+  test("a notice about a message with REQUIRETLS goes in clear under no floor, so none is named", () => {
+    const { rules } = decided({ sts: sts.listed }, { floor: "encrypted" });
+    const subject = {
+      nextHop: "example.test",
+      waits: false,
+      checked: true,
+      report: reportOf("starttls", rules, outcome("clear")),
+    } as const;
+    const stripped = problem("starttls-not-supported");
+    expect(advise(stripped, subject).meanwhile[0]).toContain("{ published: report, floor: opportunistic }");
+    expect(advise(stripped, { ...subject, neverClear: true }).meanwhile).toEqual([]);
+    const { report: _report, ...unknown } = subject;
+    expect(advise(stripped, { ...unknown, neverClear: true }).meanwhile).toEqual([]);
+    expect(advise(problem("certificate-expired"), { ...unknown, neverClear: true }).meanwhile[0]).toContain("floor: encrypted");
+  });
+
+  test("what a host that was not dialled would show is not known, and a floor may be next", () => {
+    const line = (asked: Asked): string | undefined => {
+      const report = reportOf("skipped", decided({ sts: sts.unlisted }, asked).rules, undefined);
+      return advise(problem("validation-failure"), { nextHop: "example.test", waits: true, report }).meanwhile[0];
+    };
+    expect(line(AUTHENTICATED)).toContain("; its TLS was not seen; a floor may stand in the way next)");
+    expect(line({})).not.toContain("its TLS was not seen");
+  });
+
   test("nothing is left to do for what waits no more", () => {
     expect(advise(problem("certificate-expired"), { nextHop: "example.org", waits: false }).meanwhile).toEqual([]);
   });

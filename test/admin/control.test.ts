@@ -285,6 +285,19 @@ describe("handlers", () => {
     expect((await ask(control.path, "queue/story", '{"id":"NOSUCHID00"}')).body).toEqual({ now: NOW, entries: [] });
   });
 
+  test("a message that was never tried is advised by nobody else's attempt", async () => {
+    const story = io.admin.story;
+    io.admin.story = async (id) => {
+      const told = await story(id);
+      return told && { ...told, entries: told.entries.map((entry) => ({ ...entry, attempts: 0, attemptRecords: [] })) };
+    };
+    control = await openControl(folder, io);
+    const { body } = await ask(control.path, "queue/story", '{"id":"0KF3V7Q2M9"}');
+    const [entry] = body["entries"] as { advice: { meanwhile: string[] } }[];
+    expect(entry?.advice.meanwhile.join("\n")).toMatch(/^postern check example\.org .*\npostern queue retry/);
+    expect(entry?.advice.meanwhile.join("\n")).not.toContain("floor");
+  });
+
   test("users: hashes go in and never come out; changes are told to the listeners", async () => {
     control = await openControl(folder, io);
     const save = '{"name":"alice","passwordHash":"scrypt$1$1$1$a$b","maySendAs":["@example.com"]}';

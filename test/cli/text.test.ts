@@ -123,10 +123,18 @@ describe("queue why", () => {
       /said by {4}mx1\.example\.org: 550 5\.1\.1 no such user/,
     ],
     ["an outcome nobody knows", { problem: { ...expiredProblem, type: "outcome-unknown" } }, /said by {4}nobody: .* it may have it/],
-    ["no attempt of its own", { problem: { ...expiredProblem, type: "destination-waiting" } }, /said by {4}this relay: it did not try/],
+    ["no attempt of its own", { problem: { ...expiredProblem, type: "destination-waiting" } }, /said by {4}this relay did not try it/],
+    [
+      "another message's failure, shown by one that waits with it",
+      { attemptRecords: [], attempts: 0 },
+      /said by {4}this relay did not try it: another message had just failed there\n/,
+    ],
     [
       "no question answered",
-      { problem: { type: "dns-failure", detail: "SERVFAIL", whoActs: "nobody", status: "4.4.3" }, attemptRecords: [] },
+      {
+        problem: { type: "dns-failure", detail: "SERVFAIL", whoActs: "nobody", status: "4.4.3" },
+        attemptRecords: [{ startedAt: NOW, endedAt: NOW, demanded: "authenticated", hosts: [] }],
+      },
       /said by {4}this relay: it did not connect/,
     ],
   ];
