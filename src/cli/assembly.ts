@@ -6,8 +6,8 @@ import { formatConfigError } from "../config/origin.ts";
 import type { EmitEvent } from "../events.ts";
 import type { ServeOptions } from "../main.ts";
 import { DATABASE_NAME } from "../store/sqlite/folder.ts";
-import { describeConfigErrors, readConfiguration, registerConfigCommand } from "./config-command.ts";
-import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
+import { type ConfigurationOptions, faultySettings, readConfiguration, readDataFolder, registerConfigCommand } from "./config-command.ts";
+import { type CliIo, print } from "./io.ts";
 import { openLog } from "./log.ts";
 import type { GlobalOptions, Rooms } from "./shared.ts";
 import { renderStart } from "./start-text.ts";
@@ -19,9 +19,11 @@ const ANSWER_TIMEOUT = 30_000;
 export const rooms: Rooms = {
   async readSettings(options, io) {
     const read = await readAll(options, io);
-    if (!read.ok) throw new CliFailure(EXIT.config, describeConfigErrors(read.errors));
+    if (!read.ok) throw faultySettings(read.errors);
     return read.settings;
   },
+
+  findDataFolder: (options, io) => readDataFolder(configurationOf(options), io.environment),
 
   async openStore(settings, mayCreate) {
     const folder = resolve(settings.data.folder);
@@ -46,7 +48,7 @@ export const rooms: Rooms = {
 
   async serve(options, io) {
     const read = await readAll(options, io);
-    if (!read.ok) throw new CliFailure(EXIT.config, describeConfigErrors(read.errors));
+    if (!read.ok) throw faultySettings(read.errors);
     const { runRelay } = await import("../main.ts");
     const log = openLog(read.settings.log, { to: 1, isTerminal: io.stdout.isTTY === true, now: Date.now });
     let latest = read.settings.log;
@@ -97,6 +99,10 @@ export function commandHere(options: GlobalOptions, io: Pick<CliIo, "environment
 }
 
 function readAll(options: GlobalOptions, io: CliIo): ReturnType<typeof readConfiguration> {
+  return readConfiguration(configurationOf(options), io.environment);
+}
+
+function configurationOf(options: GlobalOptions): ConfigurationOptions {
   const set = [...(options.set ?? []), ...(options.data === undefined ? [] : [`data.folder=${options.data}`])];
-  return readConfiguration({ ...(options.config !== undefined && { configFile: options.config }), set }, io.environment);
+  return { ...(options.config !== undefined && { configFile: options.config }), set };
 }

@@ -14,7 +14,8 @@ import { formatShown, showSettings } from "../config/show.ts";
 import { whyUnreadable } from "../config/unreadable.ts";
 import type { Environment } from "../config/variables.ts";
 import { parseNetworks, readSurroundings } from "../submission/networks.ts";
-import { CliFailure, type CliIo, EXIT, print } from "./io.ts";
+import { findDataFolder } from "./data-folder.ts";
+import { type CliIo, FaultySettings, print } from "./io.ts";
 
 export interface ConfigurationOptions {
   /** `--config FILE`. */
@@ -56,9 +57,21 @@ export async function readConfiguration(
   return { ...loadSettings(found.sources), ...(file === undefined ? {} : { file: file.path }) };
 }
 
+/** The data folder of a configuration that has faults, as far as anybody can say; undefined where the command line is at fault. */
+export async function readDataFolder(
+  options: ConfigurationOptions,
+  environment: Environment,
+  files: ConfigFiles = systemFiles,
+): Promise<string | undefined> {
+  const found = await findSources(options, environment, files);
+  if (found.ok) return findDataFolder(found.sources);
+  if (found.errors.some(({ source }) => source === "--set")) return undefined;
+  return findDataFolder({ file: "unread", environment, overrides: found.overrides, readFile: files.read });
+}
+
 type FoundSources =
   | { readonly ok: true; readonly sources: ConfigSources }
-  | { readonly ok: false; readonly errors: readonly ConfigError[] };
+  | { readonly ok: false; readonly errors: readonly ConfigError[]; readonly overrides: ConfigSources["overrides"] };
 
 async function findSources(options: ConfigurationOptions, environment: Environment, files: ConfigFiles): Promise<FoundSources> {
   const errors: ConfigError[] = [];
@@ -79,7 +92,7 @@ async function findSources(options: ConfigurationOptions, environment: Environme
       errors.push({ path: "", file: path, message: `cannot be read (${whyUnreadable(error)})` });
     }
   }
-  if (errors.length > 0) return { ok: false, errors };
+  if (errors.length > 0) return { ok: false, errors, overrides };
   const machine = await files.machine();
   return { ok: true, sources: { ...(file === undefined ? {} : { file }), environment, overrides, readFile: files.read, machine } };
 }
@@ -97,7 +110,12 @@ async function readMachine(): Promise<Machine> {
   return { autoNetworks: [...PLAIN_MACHINE.autoNetworks, ...attached], hasIpv6 };
 }
 
-/** All errors as one text, for a CliFailure. */
+export function faultySettings(errors: readonly ConfigError[]): FaultySettings {
+  const [first] = errors;
+  return new FaultySettings(describeConfigErrors(errors), first === undefined ? "" : formatConfigError(first));
+}
+
+/** All errors as one text, for people. */
 export function describeConfigErrors(errors: readonly ConfigError[]): string {
   const count = errors.length === 1 ? "one error" : `${errors.length} errors`;
   return `the configuration has ${count}:\n${errors.map((error) => `  ${formatConfigError(error)}`).join("\n")}`;
@@ -141,7 +159,7 @@ export function registerConfigCommand(program: Command, io: CliIo, files: Config
               : { ok: false, file: result.file ?? null, errors: result.errors },
           ),
         );
-      if (!result.ok) throw new CliFailure(EXIT.config, describeConfigErrors(result.errors));
+      if (!result.ok) throw faultySettings(result.errors);
       if (options.json) return;
       for (const note of result.notes) await print(io.stderr, `note: ${note}\n`);
       await print(io.stdout, result.file === undefined ? "ok (no file: defaults and environment)\n" : `ok ${result.file}\n`);
@@ -154,7 +172,7 @@ export function registerConfigCommand(program: Command, io: CliIo, files: Config
     .action(async (_: unknown, command: Command) => {
       const options = optionsOf(command);
       const result = await readConfiguration(options, io.environment, files);
-      if (!result.ok) throw new CliFailure(EXIT.config, describeConfigErrors(result.errors));
+      if (!result.ok) throw faultySettings(result.errors);
       const rows = showSettings(result.settings, result.origins);
       await print(io.stdout, options.json ? json(rows) : formatShown(rows, options.origin));
     });
@@ -170,7 +188,7 @@ export function registerConfigCommand(program: Command, io: CliIo, files: Config
     .action(async (_: unknown, command: Command) => {
       const options = optionsOf(command);
       const found = await findSources(options, io.environment, files);
-      if (!found.ok) throw new CliFailure(EXIT.config, describeConfigErrors(found.errors));
+      if (!found.ok) throw faultySettings(found.errors);
       const rows = explainEnvironment(found.sources);
       const width = Math.max(0, ...rows.map(({ name }) => name.length));
       const text = rows.map(({ name, meaning }) => `${name.padEnd(width)}  ${meaning}\n`).join("");

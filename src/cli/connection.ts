@@ -50,22 +50,28 @@ const STAGE_TIMEOUT = 180_000;
 class NobodyThere extends Error {}
 
 export async function connectRelay(options: ConnectOptions, io: CliIo): Promise<Connection> {
-  const path = controlPath(options.dataFolder);
+  const { dataFolder, need, timeout } = options;
+  const running = await connectRunning(dataFolder, timeout);
+  if (running !== undefined) return running;
+  if (need !== "relay") return openFile(options, io);
+  throw new CliFailure(
+    EXIT.tempFail,
+    `no relay runs with data folder ${dataFolder} (nobody answers at ${controlPath(dataFolder)}). Start one: postern serve`,
+  );
+}
+
+/** The relay that runs with this data folder; undefined where none does. */
+export async function connectRunning(dataFolder: string, timeout: number): Promise<Connection | undefined> {
+  const path = controlPath(dataFolder);
   try {
-    await post(path, "status", {}, options.timeout);
+    await post(path, "status", {}, timeout);
   } catch (error) {
-    if (!(error instanceof NobodyThere)) throw error;
-    if (options.need === "relay") {
-      throw new CliFailure(
-        EXIT.tempFail,
-        `no relay runs with data folder ${options.dataFolder} (nobody answers at ${path}). Start one: postern serve`,
-      );
-    }
-    return openFile(options, io);
+    if (error instanceof NobodyThere) return undefined;
+    throw error;
   }
   return {
     running: true,
-    ask: (verb, request) => post(path, verb, request, options.timeout),
+    ask: (verb, request) => post(path, verb, request, timeout),
     check: (request, onLine) => postStream(path, request, onLine),
     close: () => Promise.resolve(),
   };

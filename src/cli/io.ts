@@ -49,6 +49,16 @@ export class CliFailure extends Error {
   }
 }
 
+/** The configuration is wrong. Its text tells every error, `first` is one of them on one line. */
+export class FaultySettings extends CliFailure {
+  readonly first: string;
+
+  constructor(text: string, first: string) {
+    super(EXIT.config, text);
+    this.first = first;
+  }
+}
+
 /** Writes in full: resolves when the text has been handed to the system, so that a large answer is not cut at exit. */
 export function print(stream: Writable, text: string): Promise<void> {
   return new Promise((resolve) => {

@@ -3,8 +3,8 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { Settings } from "../config/settings.ts";
 import type { PolicyStore, QueueStore } from "../queue/store.ts";
-import { type Connection, connectRelay, type Need } from "./connection.ts";
-import type { CliIo } from "./io.ts";
+import { type Connection, connectRelay, connectRunning, type Need } from "./connection.ts";
+import { type CliIo, FaultySettings, print } from "./io.ts";
 import type { Probe } from "./probe.ts";
 
 export interface GlobalOptions {
@@ -16,8 +16,10 @@ export interface GlobalOptions {
 
 /** What commands need of the rooms below and of main.ts; real ones in cli/assembly.ts. */
 export interface Rooms {
-  /** The settings by command line, environment, file and default; throws a CliFailure that lists every error. */
+  /** The settings by command line, environment, file and default; throws a FaultySettings that lists every error. */
   readSettings(options: GlobalOptions, io: CliIo): Promise<Settings>;
+  /** The data folder where the settings have faults, as far as it can be told. */
+  findDataFolder(options: GlobalOptions, io: CliIo): Promise<string | undefined>;
   /** Opens the database of a relay that is down; undefined when there is none and it may not be made. */
   openStore(settings: Settings, mayCreate: boolean): Promise<QueueStore | undefined>;
   /** Look-ups and connections made from the settings, for a question that no running relay answers. */
@@ -49,22 +51,45 @@ export interface SharedOptions {
 }
 
 export function share({ io, rooms, options, exit }: SharedOptions): Shared {
+  async function connect(need: Need): Promise<Connection> {
+    let settings: Settings;
+    try {
+      settings = await rooms.readSettings(options(), io);
+    } catch (error) {
+      const running = error instanceof FaultySettings ? await connectDespite(error) : undefined;
+      if (running === undefined) throw error;
+      return running;
+    }
+    return connectRelay(
+      {
+        dataFolder: resolve(settings.data.folder),
+        need,
+        timeout: rooms.answerTimeout,
+        openStore: (mayCreate) => rooms.openStore(settings, mayCreate),
+        openProbe: (kept) => rooms.openProbe(settings, kept),
+        floors: settings.tls,
+      },
+      io,
+    );
+  }
+
+  /** A relay that runs keeps its sound settings, and whoever wrote the fault needs its answers now. */
+  async function connectDespite({ first }: FaultySettings): Promise<Connection | undefined> {
+    const folder = await rooms.findDataFolder(options(), io);
+    const running = folder === undefined ? undefined : await connectRunning(resolve(folder), rooms.answerTimeout);
+    if (running !== undefined)
+      await print(
+        io.stderr,
+        `postern: the configuration has errors; the running relay keeps its old one: ${first}; see postern config check\n`,
+      );
+    return running;
+  }
+
   return {
     io,
     json: () => options().json === true,
     async withConnection(need, action) {
-      const settings = await rooms.readSettings(options(), io);
-      const connection = await connectRelay(
-        {
-          dataFolder: resolve(settings.data.folder),
-          need,
-          timeout: rooms.answerTimeout,
-          openStore: (mayCreate) => rooms.openStore(settings, mayCreate),
-          openProbe: (kept) => rooms.openProbe(settings, kept),
-          floors: settings.tls,
-        },
-        io,
-      );
+      const connection = await connect(need);
       try {
         exit(await action(connection));
       } finally {

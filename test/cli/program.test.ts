@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Control, openControl } from "../../src/admin/control.ts";
-import { CliFailure, EXIT } from "../../src/cli/io.ts";
+import { CliFailure, EXIT, FaultySettings } from "../../src/cli/io.ts";
 import type { QueueStore } from "../../src/queue/store.ts";
 import { type FakeIo, fakeIo, RUNNING } from "../admin/fake-io.ts";
 import type { CheckVerdict } from "../../src/queue/check.ts";
@@ -74,6 +74,33 @@ describe("exit codes and streams", () => {
     const readSettings = () => Promise.reject(new CliFailure(EXIT.config, "the configuration has 2 errors:\n  one\n  two"));
     const ran = await run(["queue", "ls"], { folder, rooms: { readSettings } });
     expect(ran).toEqual({ code: 78, out: "", err: "postern: the configuration has 2 errors:\n  one\n  two\n" });
+  });
+
+  describe("a configuration with faults, while a relay runs with a sound one", () => {
+    const faulty = (): Promise<never> => Promise.reject(new FaultySettings("the configuration has 2 errors:\n  one\n  two", "one"));
+    const warning = "postern: the configuration has errors; the running relay keeps its old one: one; see postern config check\n";
+    const asked: [argv: string[], out: RegExp][] = [
+      [["healthcheck"], /^ok: listening/],
+      [["status"], /process 4711/],
+      [["queue", "ls"], /0KF3V7Q2M9/],
+      [["policy", "show"], /^floor /],
+      [["check", "example.org", "--no-connect"], /asked the running server/],
+    ];
+    for (const [argv, out] of asked)
+      test(`${argv.join(" ")} asks it, and says so in one line`, async () => {
+        await relay();
+        const ran = await run(argv, { folder, rooms: { readSettings: faulty } });
+        expect(ran.out).toMatch(out);
+        expect(ran.err).toBe(warning);
+      });
+
+    test("where none runs, or nobody knows its folder, the errors are the answer", async () => {
+      const told = { code: 78, out: "", err: "postern: the configuration has 2 errors:\n  one\n  two\n" };
+      expect(await run(["check", "example.org"], { folder, rooms: { readSettings: faulty } })).toEqual(told);
+      await relay();
+      const findDataFolder = () => Promise.resolve(undefined);
+      expect(await run(["queue", "ls"], { folder, rooms: { readSettings: faulty, findDataFolder } })).toEqual(told);
+    });
   });
 
   test("our own fault is 70, with its stack", async () => {

@@ -43,6 +43,7 @@ export async function run(argv: readonly string[], { folder, rooms = {}, input =
   const settings: Settings = settingsSchema.parse({ data: { folder } });
   const code = await runProgram(argv, io, {
     readSettings: () => Promise.resolve(settings),
+    findDataFolder: () => Promise.resolve(folder),
     openStore: () => Promise.resolve(undefined),
     openProbe: () => Promise.reject(new Error("nobody probes here")),
     serve: () => Promise.resolve(0),
