@@ -49,13 +49,23 @@ export function describeBelief(
   return { belief, detail: isSaid ? detail : `${detail}; ${process}`, ...(testedAt === undefined ? {} : { testedAt }) };
 }
 
-/** The state of all together: one that validates is enough, and all must be blind for DANE to be off. */
-export function summarise(sources: readonly Source[], beliefIn: (source: Source) => Judged): Pick<DnssecState, "kind" | "detail"> {
+/**
+ * The state of all together: one that validates is enough, and all must be blind for DANE to be off.
+ *
+ * `listed`: the operator lists resolvers that validate. If none of those in use is among them any more (/etc/resolv.conf was
+ * rewritten), that is no choice of his: blind, not untrusted.
+ */
+export function summarise(
+  sources: readonly Source[],
+  beliefIn: (source: Source) => Judged,
+  listed = false,
+): Pick<DnssecState, "kind" | "detail"> {
   const trusted = sources.filter((source) => source.trusted);
   const say = (source: Source): string =>
     (source.key === MANAGED && source.server === undefined ? "" : `${source.name} `) + beliefIn(source).detail;
   if (trusted.length === 0) {
     const asked = sources.map(({ name }) => name).join(", ");
+    if (listed) return { kind: "blind", detail: `DANE is off: ${asked} is asked now, and none of resolver.validating` };
     return {
       kind: "untrusted",
       detail: `DANE is off: no answer of ${asked} may be believed as DNSSEC; set resolver.servers: [managed], or list a validating resolver in resolver.validating`,

@@ -147,7 +147,7 @@ export async function openResolver(settings: Settings["resolver"], io: ResolverI
     const standing = roster.now();
     if (closed || standing === reviewed) return;
     reviewed = standing;
-    const { kind, detail } = summarise(standing.sources, beliefIn);
+    const { kind, detail } = summarise(standing.sources, beliefIn, words.validating.length > 0);
     const changed = kind !== state.kind;
     state = { kind, detail, since: changed ? clock.now() : state.since };
     if (changed) emit({ kind: "dnssec-state", state: kind, detail });

@@ -131,3 +131,13 @@ describe("one of them, for the status", () => {
   for (const [what, source, judged, process, expected] of cases)
     test(what, () => expect(describeBelief(source, judged, process)).toEqual(expected));
 });
+
+test("where validating resolvers are listed, and none of them is in use any more, that is blindness and nobody's choice", () => {
+  const sources = [at("A", false)];
+  const beliefIn = (): Judged => ({ belief: "untested", detail: "x" });
+  expect(summarise(sources, beliefIn, true)).toEqual({
+    kind: "blind",
+    detail: "DANE is off: A is asked now, and none of resolver.validating",
+  });
+  expect(summarise(sources, beliefIn).kind).toBe("untrusted");
+});

@@ -60,7 +60,7 @@ test("from one that is not believed to one that is: what the first one said deci
   const other = await serve({ "dest.test": { MX: ["10 mx.other.test"], ttl: 86_400 } });
   const good = await serve({ ...root, "dest.test": { MX: ["10 mx.dest.test"], secure: true } });
   const { resolver, become } = await world(other, [good]);
-  expect(resolver.dnssec().kind).toBe("untrusted");
+  expect(resolver.dnssec().kind).toBe("blind");
   expect(await mx(resolver)).toBe("insecure mx.other.test");
   become(good);
   expect(await mx(resolver)).toBe("secure mx.dest.test");
@@ -74,7 +74,7 @@ test("and back: nothing that is kept is called secure", async () => {
   expect(await mx(resolver)).toBe("secure mx.dest.test");
   become(other);
   expect(await mx(resolver)).toBe("insecure mx.other.test");
-  expect(resolver.dnssec().kind).toBe("untrusted");
+  expect(resolver.dnssec().kind).toBe("blind");
 });
 
 test("from a believed one to another while a question is out: its proven answer is not called insecure, nor kept", async () => {
