@@ -41,6 +41,8 @@ interface Words {
   readonly todo: (host: string, subject: AdviceSubject) => string;
   /** The floor that would let this mail pass, where one would. */
   readonly floor?: "encrypted" | "opportunistic";
+  /** Published policy alone stands in the way, and no host was met. */
+  readonly published?: true;
 }
 
 const WORDS: Record<ProblemType, Words> = {
@@ -77,7 +79,7 @@ const WORDS: Record<ProblemType, Words> = {
   },
   "dnssec-invalid": {
     meaning: "DNSSEC answers for the host could not be validated, so DANE cannot be ruled out",
-    todo: (_host, { nextHop }) => `repair the DNSSEC of ${nextHop}; compare https://dnsviz.net`,
+    todo: (host) => `repair the DNSSEC of ${host}; compare https://dnsviz.net`,
   },
   "dane-required": {
     meaning: "tls.host asks for DANE here, and the domain does not offer it: signed MX records and usable TLSA records",
@@ -97,7 +99,7 @@ const WORDS: Record<ProblemType, Words> = {
   },
   "dns-failure": {
     meaning: "a DNS question had no answer, so nobody knows where this mail goes",
-    todo: (_host, { nextHop }) => `look at the name servers of ${nextHop}; if other domains fail alike, at resolver.servers of this relay`,
+    todo: (host) => `look at the name servers of ${host}; if other domains fail alike, at resolver.servers of this relay`,
   },
   "domain-not-found": {
     meaning: "the recipient's domain does not exist or takes no mail",
@@ -149,6 +151,7 @@ const WORDS: Record<ProblemType, Words> = {
     meaning: "this relay's resolver does not validate DNSSEC, and the domain is known to use DANE",
     todo: (_host, { nextHop }) =>
       `give this relay a resolver that validates (resolver.servers: [managed], or resolver.validating); postern check ${shellWord(nextHop)} tells what its self-test saw`,
+    published: true,
   },
   "outcome-unknown": {
     meaning: "the connection broke after the whole message was sent, so the host may have it",
@@ -228,6 +231,30 @@ const CONFIGURED_HOST_NOT_FOUND: Words = {
 };
 
 /** Mail to `bob@[192.0.2.1]`: the sender wrote what nobody can prove. */
+const UNANSWERED_HOST: Words = {
+  meaning: "the addresses of the domain's mail host cannot be found out: the question had no answer",
+  todo: (host) =>
+    `make the name servers of ${host}'s zone answer for its addresses, which may be another zone than the domain's; if other domains fail alike, look at resolver.servers of this relay`,
+};
+
+const UNANSWERED_TLSA: Words = {
+  meaning: "the question for the host's TLSA records had no answer that can be believed, so DANE cannot be ruled out",
+  todo: (host, { report }) => {
+    const tlsa = report?.policy?.tlsa;
+    const asked = tlsa?.kind === "failed" ? tlsa.asked : `_25._tcp.${host}`;
+    return `make the name servers of ${host}'s zone answer for ${asked}; compare https://dnsviz.net`;
+  },
+};
+
+/** No answers at all: nothing that the receiver could mend. */
+const SILENT_RESOLVER: Words = {
+  meaning: "this relay's resolver has no answers",
+  todo: (host, { demanded }) =>
+    placeOf(demanded) === undefined
+      ? "this relay's resolver gets no answers: open port 53, set resolver.managed.forwarders, or resolver.servers: [system] (without DANE)"
+      : `make the system's resolver answer for ${host}, which ${placeOf(demanded)} names`,
+};
+
 const LITERAL_UNPROVABLE: Words = {
   meaning: "the recipient's address has an IP address in place of a domain, and no certificate can prove who is there",
   todo: () => "write to a domain instead; or the admin of this relay lowers the floor for this address",
@@ -241,7 +268,7 @@ export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice
   if (subject.untried === true) {
     meanwhile.push(`postern check ${shellWord(subject.nextHop)}   (shows what stands in the way there, and what would help)`);
   } else if (subject.waits || subject.checked === true) {
-    const lowered = describeLowered(words.floor, subject);
+    const lowered = describeLowered(words, subject);
     if (lowered !== undefined) meanwhile.push(lowered);
   }
   if (subject.waits) {
@@ -252,7 +279,12 @@ export function advise(problem: DeliveryProblem, subject: AdviceSubject): Advice
   return { meaning: words.meaning, whoActs: `${who}: ${words.todo(host, subject)}`, meanwhile, docs: `docs/reasons.md#${problem.type}` };
 }
 
-function wordsOf({ type, whoActs, detail }: DeliveryProblem): Words {
+function wordsOf({ type, whoActs, detail, host }: DeliveryProblem): Words {
+  if (type === "dns-failure" || type === "dnssec-invalid") {
+    if (whoActs === "you") return SILENT_RESOLVER;
+    if (detail.startsWith("the TLSA look-up")) return UNANSWERED_TLSA;
+    return type === "dns-failure" && host !== undefined ? UNANSWERED_HOST : WORDS[type];
+  }
   if (type === "domain-not-found" && whoActs === "you") return CONFIGURED_HOST_NOT_FOUND;
   if (type === "not-configured" && whoActs === "sender") return LITERAL_UNPROVABLE;
   if (type !== "validation-failure") return WORDS[type];

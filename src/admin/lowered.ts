@@ -15,19 +15,24 @@ interface Lowered {
   readonly unseen?: true;
 }
 
+type Usual = Pick<Lowered, "floor" | "published">;
+
 /**
  * What stood in the way, rule by rule: a lowered floor is no help where a published policy demands as much, and REQUIRETLS is
  * nobody's to lower but the sender's. Attempts from before schema version 2 were kept without rules, and had the floor alone.
  */
-function findLowered(usual: Lowered["floor"], subject: AdviceSubject): Lowered | undefined {
+function findLowered(usual: Usual, subject: AdviceSubject): Lowered | undefined {
   const lowered = findInTheWay(usual, subject);
   // Where only clear text would pass and may not, the rest would be lowered for nothing.
   return lowered?.floor === "opportunistic" && subject.neverClear === true ? undefined : lowered;
 }
 
-function findInTheWay(usual: Lowered["floor"], { report }: AdviceSubject): Lowered | undefined {
+function findInTheWay({ floor: usual, published: only }: Usual, { report }: AdviceSubject): Lowered | undefined {
   const rules = report?.policy?.rules;
-  if (report === undefined || rules === undefined) return usual === undefined ? undefined : { floor: usual };
+  if (report === undefined || rules === undefined) {
+    if (only === true) return { published: true, unseen: true };
+    return usual === undefined ? undefined : { floor: usual };
+  }
   const binding = rules.filter(({ effect }) => effect === "won" || effect === "holds");
   if (binding.some(({ source }) => source === "requiretls")) return undefined;
   const { step, tls } = report;
@@ -63,10 +68,10 @@ function floorFor(rule: Rule | undefined, reached: ChannelLevel): Lowered["floor
 }
 
 /**
- * The settings with their price: nothing is lowered without saying what that means. `usual` is the floor that helps against
- * this reason where nothing else is known.
+ * The settings with their price: nothing is lowered without saying what that means. `usual` is what helps against this reason
+ * where nothing else is known.
  */
-export function describeLowered(usual: Lowered["floor"], subject: AdviceSubject): string | undefined {
+export function describeLowered(usual: Usual, subject: AdviceSubject): string | undefined {
   const lowered = findLowered(usual, subject);
   if (lowered === undefined) return undefined;
   const { published, host, floor, unseen } = lowered;

@@ -1,6 +1,7 @@
 /** `postern check`: what would become of mail to a destination now, stage by stage, from the running relay or else from here. */
 import type { Command } from "commander";
 import { parseNextHop } from "../mail/domain.ts";
+import type { CheckStart } from "../queue/check.ts";
 import { CHECK_EXIT, CHECK_EXIT_HELP, exitCodeOf, renderSource, renderStage } from "./check-text.ts";
 import { CliFailure, print } from "./io.ts";
 import type { Shared } from "./shared.ts";
@@ -35,18 +36,19 @@ export function registerCheckCommand(program: Command, shared: Shared): void {
     })
     .action((destination: string, options: CheckOptions) => {
       const nextHop = parseNextHop(destination.slice(destination.lastIndexOf("@") + 1));
-      if (!nextHop.ok) throw new CliFailure(CHECK_EXIT.usage, `${JSON.stringify(destination)}: ${nextHop.error}`);
+      if (!nextHop.ok) throw new CliFailure(CHECK_EXIT.usage, nextHop.error);
       if (options.requiretls === true && options.tlsOptional === true)
         throw new CliFailure(CHECK_EXIT.usage, "--requiretls and --tls-optional exclude each other");
       const tag = options.requiretls === true ? "required" : options.tlsOptional === true ? "optional" : undefined;
       return shared.withConnection("probe", async (connection) => {
         let exitCode: number = CHECK_EXIT.no;
-        let startedAt = io.clock.now();
+        let start: CheckStart | undefined;
+        const asked = io.clock.now();
         const written: Promise<void>[] = [];
         await connection.check({ destination: nextHop.value, connect: options.connect, ...(tag !== undefined && { tag }) }, (line) => {
-          if (line.stage === "destination") startedAt = line.at;
+          if (line.stage === "destination") start = line;
           if (line.stage === "verdict") exitCode = exitCodeOf(line);
-          written.push(print(io.stdout, shared.json() ? renderJsonLine(line) : renderStage(line, startedAt)));
+          written.push(print(io.stdout, shared.json() ? renderJsonLine(line) : renderStage(line, start?.at ?? asked, start)));
         });
         await Promise.all(written);
         if (!shared.json()) await print(io.stdout, renderSource(connection.running));

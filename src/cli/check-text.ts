@@ -7,6 +7,7 @@ import { authenticatedWord } from "../policy/evidence.ts";
 import type { CheckConnection, CheckHost, CheckMx, CheckStart, CheckSts, CheckVerdict } from "../queue/check.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import {
+  BLIND_WATCHED,
   describeMx,
   describeProof,
   describeRules,
@@ -30,9 +31,9 @@ Exit codes:
 
 const WIDTH = 130;
 
-/** `now`: when the check began; ages count from it. */
-export function renderStage(line: CheckLine, now: number): string {
-  return linesOf(line, now)
+/** `now`: when the check began; ages count from it. `start`: its first line, which says whether published policy binds. */
+export function renderStage(line: CheckLine, now: number, start?: Pick<CheckStart, "published" | "tag">): string {
+  return linesOf(line, now, start)
     .map((text) => `${text}\n`)
     .join("");
 }
@@ -56,19 +57,22 @@ export function exitCodeOf(verdict: Extract<CheckLine, { stage: "verdict" }>): n
   }
 }
 
-function linesOf(line: CheckLine, now: number): string[] {
+function linesOf(line: CheckLine, now: number, start: Pick<CheckStart, "published" | "tag"> | undefined): string[] {
+  const binds = (start?.published.mode ?? "enforce") === "enforce" && start?.tag !== "optional";
   switch (line.stage) {
     case "destination":
       return startLines(line);
     case "resolver": {
       const { kind, detail } = line.state;
       const words = kind === "blind" ? `DNSSEC-blind: ${detail}` : detail;
-      return row("resolver", kind === "validating" ? "ok" : "warn", shown(words === "" ? kind : words));
+      const lines = row("resolver", kind === "validating" ? "ok" : "warn", shown(words === "" ? kind : words));
+      if (kind === "blind" && start?.published.mode === "report" && start.tag !== "optional") lines.push(...row("", "", BLIND_WATCHED));
+      return lines;
     }
     case "mx":
       return mxLines(line, now);
     case "mta-sts":
-      return stsLines(line, now);
+      return stsLines(line, now, binds);
     case "host":
       return hostLines(line, now);
     case "connection":
@@ -98,12 +102,12 @@ function mxLines({ mx, hosts, more }: CheckMx, now: number): string[] {
   return row("MX", good ? "ok" : "FAIL", `${describeMx(mx, now)}${names === "" ? "" : `: ${names}`}${rest}`);
 }
 
-function stsLines({ sts }: CheckSts, now: number): string[] {
+function stsLines({ sts }: CheckSts, now: number, binds: boolean): string[] {
   const [first = "", ...more] = describeSts(sts, now);
   const verdict =
     sts.kind === "policy"
-      ? { enforce: "used", testing: "watch", none: "none" }[sts.mode]
-      : { "not-asked": "-", none: "none", unavailable: "warn" }[sts.kind];
+      ? { enforce: binds ? "used" : "watch", testing: "watch", none: "none" }[sts.mode]
+      : { "not-asked": "-", none: sts.kind === "none" && sts.trouble !== undefined ? "warn" : "none", unavailable: "warn" }[sts.kind];
   return [...row("MTA-STS", verdict, first), ...more.flatMap((line) => row("", "", line))];
 }
 

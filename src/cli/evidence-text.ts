@@ -17,7 +17,9 @@ export function describeSts(sts: StsEvidence, now: number): string[] {
     case "not-asked":
       return [`not asked: ${shown(sts.why)}`];
     case "none":
-      return ["no policy found"];
+      return sts.trouble === undefined
+        ? ["no policy found"]
+        : [`the look-up of the record failed: ${shown(sts.trouble.detail)}; counts as none (RFC 8461 §3.1)`];
     case "unavailable":
       return [`announced, and could not be had: ${shown(`${sts.failure.type}: ${sts.failure.detail}`)}; mail goes as if there were none`];
     case "policy": {
@@ -51,13 +53,18 @@ export function describeDnssec(kind: DnssecState["kind"]): string {
   }
 }
 
+/** Beside a blind resolver where published policy is only watched. */
+export const BLIND_WATCHED = "published policy would hold back mail to a domain that is known to use DANE: resolver-blind";
+
 export function describeTlsaEvidence(tlsa: TlsaEvidence, now: number): string[] {
   switch (tlsa.kind) {
     case "not-asked":
       return [`no TLSA records asked for: ${shown(tlsa.why)}`];
     case "none":
       return [
-        `no TLSA records${tlsa.security === "insecure" ? " that DNSSEC proves" : ", and that is signed"} at ${shown(tlsa.asked.join(", "), 200)}`,
+        tlsa.security === "insecure"
+          ? `no TLSA records that DNSSEC proves at ${shown(tlsa.asked.join(", "), 200)}`
+          : `no TLSA records at ${shown(tlsa.asked.join(", "), 200)}, and that is signed`,
       ];
     case "records":
       return [
@@ -87,6 +94,11 @@ const EFFECTS: Readonly<Record<Rule["effect"], string>> = {
   idle: "no demand",
 };
 
+/** It says how far published policy counts; the demand that decided is another one. */
+function isAside({ source }: Rule): boolean {
+  return source === "published" || source === "tls-optional";
+}
+
 /** The rule that decided first, then those that must hold besides, those that were only watched, those with nothing to say. */
 export function describeRules(rules: readonly Rule[]): string[] {
   const order: readonly Rule["effect"][] = ["won", "holds", "watched", "idle"];
@@ -95,7 +107,8 @@ export function describeRules(rules: readonly Rule[]): string[] {
       .filter((rule) => rule.effect === effect)
       .map((rule) => {
         const section = rule.section === "" ? "" : ` (${rule.section})`;
-        return `${EFFECTS[effect].padEnd(10)} ${shown(`${rule.text}: ${rule.says}${section}`, 300)}`;
+        const word = isAside(rule) ? "set aside" : EFFECTS[effect];
+        return `${word.padEnd(10)} ${shown(`${rule.text}: ${rule.says}${section}`, 300)}`;
       }),
   );
 }

@@ -7,6 +7,7 @@ import { type Answers, type EntryStory, isUntried } from "../admin/handlers.ts";
 import { describeReply } from "../mail/reply.ts";
 import type { AttemptRecord, DeliveryProblem, HostReport } from "../queue/settlement.ts";
 import {
+  BLIND_WATCHED,
   describeDnssec,
   describeMx,
   describeProof,
@@ -137,12 +138,16 @@ function saidBy(problem: DeliveryProblem, last: AttemptRecord | undefined, nextH
 }
 
 /** What the next hop published, with its security status and its age when the attempt began. */
-function describePublished({ policy, startedAt }: AttemptRecord): string[] {
+function describePublished({ policy, startedAt, hosts }: AttemptRecord): string[] {
   if (policy === undefined) return [];
   const [sts = "", ...more] = describeSts(policy.sts, startedAt);
   const lines = [`MTA-STS ${sts}`, ...more.map((line) => `  ${line}`)];
   if (policy.mx !== undefined) lines.push(`MX ${describeMx(policy.mx, startedAt)}`);
   if (policy.dnssec !== "validating") lines.push(`DNSSEC ${describeDnssec(policy.dnssec)}`);
+  const isWatched = hosts.some((host) =>
+    host.policy?.rules.some(({ source, says }) => source === "published" && says.startsWith("report")),
+  );
+  if (policy.dnssec === "blind" && isWatched) lines.push(BLIND_WATCHED);
   return lines.flatMap((line) => wrapText(line, 130));
 }
 

@@ -12,7 +12,8 @@ import { describeTlsa } from "./tlsa.ts";
 
 export type StsEvidence =
   | { readonly kind: "not-asked"; readonly why: string }
-  | { readonly kind: "none" }
+  /** `trouble`: the look-up of the record had no answer, which counts as none (RFC 8461 §3.1). */
+  | { readonly kind: "none"; readonly trouble?: TlsFailure }
   | {
       readonly kind: "policy";
       readonly mode: StsMode;
@@ -69,7 +70,7 @@ export function stsEvidence(sts: StsFinding): StsEvidence {
     case "not-asked":
       return { kind: "not-asked", why: sts.why };
     case "none":
-      return { kind: "none" };
+      return { kind: "none", ...(sts.trouble !== undefined && { trouble: sts.trouble }) };
     case "unavailable":
       return { kind: "unavailable", failure: sts.failure };
     case "policy": {

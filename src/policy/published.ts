@@ -189,8 +189,20 @@ export function idleRules({ host, sts, tlsa, nextHop }: HostFacts, cell: Cell): 
     rules.push({ source: "dane", text: `DANE of ${host}`, section: "RFC 7672 §2.2", effect: "idle", says });
   }
   if (cell.sts === "nothing")
-    rules.push({ source: "mta-sts", text: `MTA-STS of ${nextHop}`, section: "RFC 8461 §3.3", effect: "idle", says: describeNoSts(sts) });
+    rules.push({
+      source: "mta-sts",
+      text: `MTA-STS of ${nextHop}`,
+      section: sectionOfNoSts(sts),
+      effect: "idle",
+      says: describeNoSts(sts),
+    });
   return rules;
+}
+
+/** §3.3 says what becomes of a policy that could not be had, and the failure itself may name it already. */
+function sectionOfNoSts(sts: StsFinding): string {
+  if (sts.kind === "unavailable" && sts.failure.detail.endsWith("(RFC 8461 §3.3)")) return "";
+  return sts.kind === "none" && sts.trouble !== undefined ? "RFC 8461 §3.1" : "RFC 8461 §3.3";
 }
 
 function describeNoSts(sts: StsFinding): string {
@@ -198,7 +210,7 @@ function describeNoSts(sts: StsFinding): string {
     case "not-asked":
       return sts.why;
     case "none":
-      return "publishes no policy";
+      return sts.trouble === undefined ? "publishes no policy" : `the look-up of the record failed: ${sts.trouble.detail}`;
     case "policy":
       return `mode ${sts.policy.mode}`;
     case "unavailable":

@@ -258,6 +258,64 @@ describe("a validation failure has as many meanings as its detail names", () => 
     });
 });
 
+describe("a question without an answer names who is to answer it", () => {
+  const cases: [name: string, asked: Partial<DeliveryProblem>, demanded: string | undefined, todo: string | RegExp][] = [
+    [
+      "TLSA records",
+      { type: "dnssec-invalid", detail: "the TLSA look-up for mx.other.test failed, so …", host: "mx.other.test" },
+      undefined,
+      "example.org: make the name servers of mx.other.test's zone answer for _25._tcp.mx.other.test; compare https://dnsviz.net",
+    ],
+    [
+      "addresses of a host",
+      { type: "dns-failure", detail: "the DNS question for the addresses of mx.other.test failed: SERVFAIL", host: "mx.other.test" },
+      undefined,
+      /^example\.org: make the name servers of mx\.other\.test's zone answer for its addresses/,
+    ],
+    [
+      "addresses of a host, bogus",
+      { type: "dnssec-invalid", detail: "the DNS question for the addresses of mx.other.test failed: SERVFAIL", host: "mx.other.test" },
+      undefined,
+      "example.org: repair the DNSSEC of mx.other.test; compare https://dnsviz.net",
+    ],
+    ["MX records", { type: "dns-failure" }, undefined, /^example\.org: look at the name servers of example\.org;/],
+    ["MX records, bogus", { type: "dnssec-invalid" }, undefined, /^example\.org: repair the DNSSEC of example\.org;/],
+    [
+      "nobody answers this relay",
+      { type: "dns-failure", whoActs: "you" },
+      undefined,
+      /^you: this relay's resolver gets no answers: open port 53/,
+    ],
+    [
+      "nobody answers this relay, TLSA",
+      { type: "dnssec-invalid", detail: "the TLSA look-up for mx.other.test failed", whoActs: "you", host: "mx.other.test" },
+      undefined,
+      /^you: .*resolver\.managed\.forwarders, or resolver\.servers: \[system\] \(without DANE\)$/,
+    ],
+    [
+      "a host that the configuration names",
+      { type: "dns-failure", whoActs: "you", host: "hub.corp.test" },
+      "authenticated (relayhost)",
+      "you: make the system's resolver answer for hub.corp.test, which delivery.relayhost names",
+    ],
+  ];
+  for (const [name, asked, demanded, todo] of cases)
+    test(name, () => {
+      const { whoActs } = advise(
+        { ...problem("dns-failure"), ...asked },
+        { nextHop: "example.org", waits: true, ...(demanded !== undefined && { demanded }) },
+      );
+      expect(whoActs).toMatch(todo);
+    });
+});
+
+test("a blind resolver lets mail pass under published: report, which has its price", () => {
+  const { meanwhile } = advise(problem("resolver-blind", "you"), { nextHop: "example.org", waits: true });
+  expect(meanwhile[0]).toMatch(
+    /^tls: \{ domains: \{ example\.org: \{ published: report \} \} \} {3}\(in the configuration; sets aside what the domain publishes/,
+  );
+});
+
 test("a blind resolver is the admin's own to mend", () => {
   const { whoActs } = advise(problem("resolver-blind", "you"), { nextHop: "example.org", waits: true });
   expect(whoActs).toMatch(/^you: .*resolver\.servers: \[managed\].*postern check example\.org/);

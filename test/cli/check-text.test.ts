@@ -11,7 +11,8 @@ import type { HostProof } from "../../src/policy/host-facts.ts";
 import type { DnssecState } from "../../src/policy/facts.ts";
 import type { StsEvidence, TlsaEvidence } from "../../src/policy/evidence.ts";
 import type { TlsOutcome } from "../../src/policy/outcome.ts";
-import type { CheckStage } from "../../src/queue/check.ts";
+import type { CheckStage, CheckStart } from "../../src/queue/check.ts";
+import type { AttemptRecord } from "../../src/queue/settlement.ts";
 import {
   deliverable,
   leafOf,
@@ -82,6 +83,10 @@ describe("facts in words", () => {
       /\nkept, though the latest look at it failed: sts-policy-fetch-error: status 500$/,
     ],
     [{ kind: "none" }, /^no policy found$/],
+    [
+      { kind: "none", trouble: { ...failure, type: "sts-policy-fetch-error", detail: "SERVFAIL from ::1" } },
+      /^the look-up of the record failed: SERVFAIL from ::1; counts as none \(RFC 8461 §3\.1\)$/,
+    ],
     [{ kind: "not-asked", why: "an address literal" }, /^not asked: an address literal$/],
     [
       { kind: "unavailable", failure: { ...failure, type: "sts-webpki-invalid", detail: "expired" } },
@@ -96,7 +101,7 @@ describe("facts in words", () => {
       { kind: "records", baseDomain: "mx", records: ["3 1 1 00"], expires: NOW + 60_000 },
       /^TLSA records of mx, signed, good for 1m:\n {2}3 1 1 00$/,
     ],
-    [{ kind: "none", asked: ["_25._tcp.mx"], security: "secure", expires: NOW }, /^no TLSA records, and that is signed at _25\._tcp\.mx$/],
+    [{ kind: "none", asked: ["_25._tcp.mx"], security: "secure", expires: NOW }, /^no TLSA records at _25\._tcp\.mx, and that is signed$/],
     [{ kind: "none", asked: ["_25._tcp.mx"], security: "insecure", expires: NOW }, /^no TLSA records that DNSSEC proves at/],
     [
       { kind: "failed", asked: "_25._tcp.mx", detail: "SERVFAIL (EDE 7)" },
@@ -111,6 +116,40 @@ describe("facts in words", () => {
     const rule = { source: "floor", text: "r", section: "", says: "x" } as const;
     const lines = describeRules((["idle", "watched", "won", "holds"] as const).map((effect) => ({ ...rule, effect })));
     expect(lines.map((line) => line.slice(0, 10).trimEnd())).toEqual(["won", "holds too", "watched", "no demand"]);
+  });
+
+  test("what sets published policy aside has not won: one rule has", () => {
+    const aside = { source: "published", text: "tls.published of this relay", section: "", says: "report: …", effect: "won" } as const;
+    const won = { source: "floor", text: "tls.floor of this relay", section: "", says: "encrypted TLS", effect: "won" } as const;
+    expect(describeRules([aside, won]).map((line) => line.slice(0, 10).trimEnd())).toEqual(["set aside", "won"]);
+  });
+
+  const bindings: [name: string, start: Pick<CheckStart, "published" | "tag"> | undefined, verdict: string][] = [
+    ["in force", { published: { mode: "enforce", setting: "" } }, "used"],
+    ["report", { published: { mode: "report", setting: "" } }, "watch"],
+    ["TLS-Required: No", { published: { mode: "enforce", setting: "" }, tag: "optional" }, "watch"],
+  ];
+  for (const [name, start, verdict] of bindings)
+    test(`check says of an enforced policy under ${name}: ${verdict}`, () => {
+      expect(renderStage({ stage: "mta-sts", sts }, NOW, start)).toMatch(new RegExp(`^MTA-STS +${verdict} +enforce`));
+      const blind = renderStage({ stage: "resolver", state: { kind: "blind", detail: "no AD", since: NOW } }, NOW, start);
+      expect(blind.includes("would hold back mail to a domain that is known to use DANE")).toBe(name === "report");
+    });
+
+  test("why tells of a blind resolver what report only watches", () => {
+    const card = (says: string): string => {
+      const rule = { source: "published", text: "tls.published of this relay", section: "", effect: "won", says } as const;
+      const [host] = refusedAttempt.hosts;
+      if (host?.policy === undefined) throw new Error("the story has a host");
+      const attempt: AttemptRecord = {
+        ...refusedAttempt,
+        policy: { dnssec: "blind", sts },
+        hosts: [{ ...host, policy: { ...host.policy, rules: [rule] } }],
+      };
+      return renderWhy({ ...story, entries: [{ ...refusedEntry, attemptRecords: [attempt] }] }, { all: false });
+    };
+    expect(card("report: published policy is watched, not enforced")).toContain("known to use DANE: resolver-blind");
+    expect(card("published policy is not looked at")).not.toContain("known to use DANE: resolver-blind");
   });
 
   test("what published policy would have stopped", () => {

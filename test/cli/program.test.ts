@@ -204,7 +204,7 @@ describe("queue commands ask the running relay", () => {
 describe("check and policy", () => {
   const usage: [name: string, argv: string[], err: RegExp][] = [
     ["no destination", ["check"], /missing required argument 'destination'/],
-    ["a destination that is none", ["check", "a b"], /"a b": not a domain name/],
+    ["a destination that is none", ["check", "a b"], /^postern: not a domain name: "a b"\n$/],
     ["an unknown option", ["check", "example.net", "--colour"], /unknown option '--colour'/],
     ["two tags", ["check", "example.net", "--requiretls", "--tls-optional"], /exclude each other/],
   ];
