@@ -8,7 +8,8 @@ export type PosternEvent =
   | {
       readonly kind: "started";
       readonly version: string;
-      readonly listeners: readonly { name: string; address: string; port: number; tls: string }[];
+      /** `lacksCertificate`: STARTTLS is configured, and cannot be offered. */
+      readonly listeners: readonly { name: string; address: string; port: number; tls: string; lacksCertificate?: true }[];
       readonly dataFolder: string;
     }
   | { readonly kind: "notice"; readonly level: "info" | "warn"; readonly text: string }

@@ -208,7 +208,12 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
     });
     await sts.start();
     worker.start();
-    emit({ kind: "started", version: io.version, dataFolder, listeners: submission.listeners });
+    emit({
+      kind: "started",
+      version: io.version,
+      dataFolder,
+      listeners: submission.listeners.map((at) => ({ ...at, ...wantOfCertificate(settings, at) })),
+    });
     for (const text of warnings(settings, rules)) emit({ kind: "notice", level: "warn", text });
 
     const openSubmission = submission;
@@ -239,6 +244,11 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
   }
 }
 
+/** Without a certificate STARTTLS is not offered, whatever the listener's setting says. */
+function wantOfCertificate(settings: Settings, { tls }: { readonly tls: string }): { lacksCertificate?: true } {
+  return tls === "starttls" && settings.submission.certificateFile === undefined ? { lacksCertificate: true } : {};
+}
+
 /** The configured listeners, and which of them are open. */
 function listenerStatus(settings: Settings, open: Submission["listeners"]): ListenerStatus[] {
   return (
@@ -252,6 +262,7 @@ function listenerStatus(settings: Settings, open: Submission["listeners"]): List
           address: found?.address ?? address,
           port: found?.port ?? port,
           tls: found?.tls ?? tls,
+          ...wantOfCertificate(settings, { tls: found?.tls ?? tls }),
           login,
           open: found !== undefined,
         };

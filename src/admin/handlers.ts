@@ -23,6 +23,8 @@ export interface ListenerStatus {
   /** The port in use, also where the setting says 0. */
   readonly port: number;
   readonly tls: string;
+  /** STARTTLS is configured, and cannot be offered. */
+  readonly lacksCertificate?: true;
   readonly login: string;
   readonly open: boolean;
 }

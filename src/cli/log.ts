@@ -5,7 +5,7 @@
 import { pino } from "pino";
 import type { Settings } from "../config/settings.ts";
 import type { EmitEvent, PosternEvent } from "../events.ts";
-import { describeMinute } from "./words.ts";
+import { describeListenerTls, describeMinute } from "./words.ts";
 
 export type LogLevel = Settings["log"]["level"];
 
@@ -139,7 +139,7 @@ export function plainLine(event: PosternEvent): string {
     case "policy-refresh-failed":
       return `warning: MTA-STS policy of ${event.policyDomain} could not be fetched again (${times(event.failures)}): ${event.reason}: ${event.detail}; mode ${event.mode} is kept until ${describeMinute(event.expires)}`;
     case "started":
-      return `started: Postern ${event.version}, listening on ${event.listeners.map((at) => `${at.name} ${at.address}:${at.port} (tls ${at.tls})`).join(", ") || "nothing"}, data in ${event.dataFolder}`;
+      return `started: Postern ${event.version}, listening on ${event.listeners.map((at) => `${at.name} ${at.address}:${at.port} (tls ${describeListenerTls(at)})`).join(", ") || "nothing"}, data in ${event.dataFolder}`;
     case "dnssec-state":
       return `${event.state === "blind" || event.state === "untrusted" ? "warning: " : ""}DNSSEC ${event.state}: ${event.detail}`;
     case "resolver-started":

@@ -4,7 +4,7 @@ import type { ShownResolvers } from "../admin/handlers.ts";
 import { messageOf } from "../thrown.ts";
 import { EXIT, print } from "./io.ts";
 import type { Shared } from "./shared.ts";
-import { describeTime, renderJson, shown } from "./words.ts";
+import { describeListenerTls, describeTime, renderJson, shown } from "./words.ts";
 
 export function registerRelayCommands(program: Command, shared: Shared, version: string): void {
   const { io } = shared;
@@ -40,7 +40,7 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
             `Postern ${shown(relay.version)}, process ${relay.pid}, since ${describeTime(relay.startedAt)} UTC${relay.draining ? ", stopping" : ""}; data in ${shown(relay.dataFolder)}`,
             ...relay.listeners.map(
               (at) =>
-                `${shown(at.name).padEnd(12)} ${at.open ? "" : "NOT OPEN "}${shown(at.address)}:${at.port}   tls ${shown(at.tls)}, login ${shown(at.login)}`,
+                `${shown(at.name).padEnd(12)} ${at.open ? "" : "NOT OPEN "}${shown(at.address)}:${at.port}   tls ${describeListenerTls(at)}, login ${shown(at.login)}`,
             ),
           ];
           if (dnssec !== undefined)

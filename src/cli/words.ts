@@ -40,6 +40,11 @@ export function describeTimeNear(time: number, now: number): string {
   return text.slice(0, 10) === describeTime(now).slice(0, 10) ? text.slice(11) : text;
 }
 
+/** A listener's TLS as it is offered. */
+export function describeListenerTls({ tls, lacksCertificate }: { readonly tls: string; readonly lacksCertificate?: true }): string {
+  return lacksCertificate === true ? "none, for want of a certificate" : shown(tls);
+}
+
 /** `in 7m`, `due now`. */
 export function describeWait(time: number, now: number): string {
   return time <= now ? "due now" : `in ${describeSpan(time - now)}`;

@@ -110,6 +110,13 @@ describe("exit codes and streams", () => {
     expect(ran.err).toMatch(/TypeError: x is not a function\n {4}at /);
   });
 
+  test("status says that a listener offers no TLS for want of a certificate", async () => {
+    const listeners = RUNNING.listeners.map((listener) => ({ ...listener, lacksCertificate: true as const }));
+    io.status = () => ({ ...RUNNING, listeners });
+    await relay();
+    expect((await run(["status"], { folder })).out).toMatch(/^smtp .* tls none, for want of a certificate, login/m);
+  });
+
   test("a reload says what waits for the next start", async () => {
     io.reload = () => Promise.resolve({ ok: true, changed: ["tls.floor", "resolver.timeout"], needsRestart: ["resolver"] });
     await relay();
