@@ -60,7 +60,8 @@ export function createDecider(daneDigests: readonly DigestName[]): DecideHost {
       ...(found.security !== undefined && { addresses: found.security }),
       host: hostProof(facts),
       tlsa: tlsaEvidence(tlsa),
-      rules: decision.rules,
+      // That nothing is published stands in the findings, and every attempt of every message keeps this.
+      rules: decision.rules.filter(({ effect, source }) => effect !== "idle" || (source !== "dane" && source !== "mta-sts")),
     };
     const decided = { decision, evidence };
     kept.set(key, { sts, tlsa, local, decided });
