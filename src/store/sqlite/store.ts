@@ -9,6 +9,7 @@ import type { NextHop } from "../../mail/domain.ts";
 import type { BodySource, Lease, LeasedEntry, NewMessage, QueueId } from "../../queue/entry.ts";
 import type { DeliveryProblem, RecipientOutcome, Settlement } from "../../queue/settlement.ts";
 import type { BodyWriter, EnqueueOptions, PolicyStore, QueueAdmin, QueueStore, StorageTrouble, UserStore } from "../../queue/store.ts";
+import { attemptText } from "./attempt-text.ts";
 import { SqliteAdmin } from "./admin.ts";
 import { type LastKeys, type PreparedMessage, prepareMessage } from "./enqueue-rows.ts";
 import { QueueIds } from "./ids.ts";
@@ -214,7 +215,7 @@ export class SqliteStore implements QueueStore {
           startedAt: attempt.startedAt,
           endedAt: attempt.endedAt,
           // Text costs the event loop less than an object that is copied to another thread and written there.
-          record: JSON.stringify(attempt),
+          record: attemptText(attempt),
           notices: notices.map(({ rows }) => rows),
         },
       },
