@@ -14,6 +14,7 @@ import { findUnmet, type Unmet } from "../policy/requirement.ts";
 import type { DigestName } from "../policy/tlsa.ts";
 import type { HostFindings } from "./gather.ts";
 import type { MessageDemands, PlannedHost } from "./plan.ts";
+import { sameDemands, sameSts } from "./planner.ts";
 
 export interface Decided {
   readonly decision: HostDecision;
@@ -29,12 +30,31 @@ interface Kept {
   readonly decided: Decided;
 }
 
+/** Of one host of one plan, which brings all the rest. */
+interface OfPlan {
+  readonly message: MessageDemands;
+  readonly security: HostFindings["security"];
+  readonly tlsa: TlsaFinding;
+  readonly decided: Decided;
+}
+
 const KEPT_DECISIONS = 5_000;
 
 /** `daneDigests` as in `tls.daneDigests`; a reload makes another decider. */
 export function createDecider(daneDigests: readonly DigestName[]): DecideHost {
   const kept = new LRUCache<string, Kept>({ max: KEPT_DECISIONS });
+  // Plans serve many messages (delivery/planner.ts), and what a host of one comes with is not compared again.
+  const ofPlans = new WeakMap<PlannedHost, OfPlan>();
   return (host, found, message) => {
+    const last = ofPlans.get(host);
+    if (last !== undefined && last.security === found.security && sameDemands(last.message, message) && sameTlsa(last.tlsa, found.tlsa))
+      return last.decided;
+    const decided = decide(host, found, message);
+    ofPlans.set(host, { message, security: found.security, tlsa: found.tlsa, decided });
+    return decided;
+  };
+
+  function decide(host: PlannedHost, found: HostFindings, message: MessageDemands): Decided {
     const { facts, local } = host.policy;
     const { tlsa } = found;
     const { tag, mayGoBelowFloor } = message;
@@ -53,7 +73,7 @@ export function createDecider(daneDigests: readonly DigestName[]): DecideHost {
       found.security,
     ].join("\n");
     const before = kept.get(key);
-    if (before !== undefined && sameSts(before.sts, sts) && sameTlsa(before.tlsa, tlsa) && sameDemands(before.local, local))
+    if (before !== undefined && sameSts(before.sts, sts) && sameTlsa(before.tlsa, tlsa) && sameLocal(before.local, local))
       return before.decided;
     const decision = decideHost({ ...facts, tlsa }, { local, mayGoBelowFloor, daneDigests, ...(tag !== undefined && { tag }) });
     const evidence: HostEvidence = {
@@ -66,35 +86,13 @@ export function createDecider(daneDigests: readonly DigestName[]): DecideHost {
     const decided = { decision, evidence };
     kept.set(key, { sts, tlsa, local, decided });
     return decided;
-  };
-}
-
-/**
- * Whether two findings say the same, age included. What they hold (a parsed policy, a set of records, a failure) is shared while
- * it is fresh, so there it is enough that it is the same one; a doubt decides anew.
- */
-function sameSts(one: StsFinding, other: StsFinding): boolean {
-  if (one === other) return true;
-  switch (one.kind) {
-    case "not-asked":
-      return other.kind === "not-asked" && one.why === other.why;
-    case "none":
-      return other.kind === "none" && one.policyDomain === other.policyDomain;
-    case "unavailable":
-      return other.kind === "unavailable" && one.policyDomain === other.policyDomain && one.failure === other.failure;
-    case "policy":
-      return (
-        other.kind === "policy" &&
-        one.policy === other.policy &&
-        one.policyDomain === other.policyDomain &&
-        one.id === other.id &&
-        one.fetchedAt === other.fetchedAt &&
-        one.expires === other.expires &&
-        one.trouble === other.trouble
-      );
   }
 }
 
+/**
+ * Whether two findings say the same, age included. The records, or the failure, are shared while they are fresh, so there it is
+ * enough that they are the same; a doubt decides anew.
+ */
 function sameTlsa(one: TlsaFinding, other: TlsaFinding): boolean {
   if (one === other) return true;
   switch (one.kind) {
@@ -114,7 +112,7 @@ function sameTlsa(one: TlsaFinding, other: TlsaFinding): boolean {
 }
 
 /** By what they say: a route's policy is made anew for each plan. */
-function sameDemands(one: LocalPolicy, other: LocalPolicy): boolean {
+function sameLocal(one: LocalPolicy, other: LocalPolicy): boolean {
   return (
     one.floor.floor === other.floor.floor &&
     one.floor.because.text === other.floor.because.text &&

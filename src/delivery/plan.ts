@@ -80,14 +80,35 @@ export interface MessageDemands {
 
 /** Decides from what is known; asks nothing. `random` shuffles hosts of equal preference (RFC 5321 §5.1). */
 export function planDelivery(facts: RoutingFacts, message: MessageDemands, rules: PlanRules, random: () => number): DeliveryPlan {
+  return shuffleEquals(prepareDelivery(facts, message, rules), random);
+}
+
+/** The plan with the hosts of each preference in an order of chance (RFC 5321 §5.1), as each attempt needs it anew. */
+export function shuffleEquals(plan: DeliveryPlan, random: () => number): DeliveryPlan {
+  if (plan.kind !== "attempt" || plan.hosts.length === 1) return plan;
+  const hosts = [...plan.hosts];
+  for (let last = hosts.length - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    const moved = hosts[last];
+    const chosen = hosts[other];
+    if (moved === undefined || chosen === undefined) continue;
+    hosts[last] = chosen;
+    hosts[other] = moved;
+  }
+  // The sort is stable, so the shuffle decides among equals.
+  return { ...plan, hosts: hosts.sort((a, b) => a.preference - b.preference) };
+}
+
+/** The same without chance: hosts of equal preference are in the order of DNS. */
+export function prepareDelivery(facts: RoutingFacts, message: MessageDemands, rules: PlanRules): DeliveryPlan {
   const local = localPolicy(facts, rules);
   const demanded = describeDemand(local.floor);
   const { dnssec, mx, sts } = facts;
   const policy: NextHopEvidence = { dnssec: dnssec.kind, ...(mx !== undefined && { mx: mxEvidence(mx) }), sts: stsEvidence(sts) };
-  return { ...verdictOf(facts, local, message, rules, random), demanded, policy };
+  return { ...verdictOf(facts, local, message, rules), demanded, policy };
 }
 
-function verdictOf(facts: RoutingFacts, local: LocalPolicy, message: MessageDemands, rules: PlanRules, random: () => number): Verdict {
+function verdictOf(facts: RoutingFacts, local: LocalPolicy, message: MessageDemands, rules: PlanRules): Verdict {
   const { nextHop, route, dnssec } = facts;
   if (facts.daneSeen !== undefined && dnssec.kind === "blind" && local.published.mode === "enforce" && message.tag !== "optional") {
     const seen = new Date(facts.daneSeen).toISOString().slice(0, 10);
@@ -100,7 +121,7 @@ function verdictOf(facts: RoutingFacts, local: LocalPolicy, message: MessageDema
     case "literal":
       return planLiteral(facts, route.address, local, message, rules);
     case "mx":
-      return planMx(facts, local, rules, random);
+      return planMx(facts, local, rules);
   }
 }
 
@@ -194,7 +215,7 @@ type Verdict =
   | { readonly kind: "attempt"; readonly hosts: readonly PlannedHost[]; readonly skipped?: readonly HostReport[] }
   | { readonly kind: "defer" | "fail"; readonly problem: DeliveryProblem; readonly skipped?: readonly HostReport[] };
 
-function planMx(facts: RoutingFacts, local: LocalPolicy, rules: PlanRules, random: () => number): Verdict {
+function planMx(facts: RoutingFacts, local: LocalPolicy, rules: PlanRules): Verdict {
   const { nextHop, mx } = facts;
   if (rules.mailname === undefined) {
     const detail = "this relay has no public name to say in EHLO: set mailname (MAILNAME) to the name that its sending address resolves to";
@@ -216,15 +237,15 @@ function planMx(facts: RoutingFacts, local: LocalPolicy, rules: PlanRules, rando
       if (mx.records.every(({ exchange }) => exchange === "")) {
         return { kind: "fail", problem: problem("null-mx", "sender", `${nextHop} says that it takes no mail (null MX, RFC 7505)`) };
       }
-      return planHosts(facts, mx.records, local, rules, random);
+      return planHosts(facts, mx.records, local, rules);
     }
   }
 }
 
-function planHosts(facts: RoutingFacts, records: readonly MxRecord[], local: LocalPolicy, rules: PlanRules, random: () => number): Verdict {
+function planHosts(facts: RoutingFacts, records: readonly MxRecord[], local: LocalPolicy, rules: PlanRules): Verdict {
   const { nextHop } = facts;
   const skipped: HostReport[] = [];
-  const hosts = inOrder(usableRecords(records, skipped), random);
+  const hosts = usableRecords(records, skipped).sort((a, b) => a.preference - b.preference);
   // RFC 5321 §5.1: a host that is ourselves goes, with all of its preference and all worse: they are no nearer the goal.
   const own = hosts.find(({ exchange }) => isOwnName(exchange, rules));
   if (own === undefined) {
@@ -267,20 +288,6 @@ function usableRecords(records: readonly MxRecord[], skipped: HostReport[]): MxR
     if (before === undefined || preference < before.preference) best.set(exchange, record);
   }
   return [...best.values()];
-}
-
-/** Lowest preference first, equal ones in random order (RFC 5321 §5.1). */
-function inOrder(records: MxRecord[], random: () => number): MxRecord[] {
-  for (let last = records.length - 1; last > 0; last--) {
-    const other = Math.floor(random() * (last + 1));
-    const moved = records[last];
-    const chosen = records[other];
-    if (moved === undefined || chosen === undefined) continue;
-    records[last] = chosen;
-    records[other] = moved;
-  }
-  // The sort is stable, so the shuffle decides among equals.
-  return records.sort((a, b) => a.preference - b.preference);
 }
 
 function attempt(

@@ -15,7 +15,8 @@ import type { Dispatcher, Job } from "./dispatcher.ts";
 import type { DecideHost } from "./decide.ts";
 import { type FactsIo, findHost, gatherFacts, type HostIo } from "./gather.ts";
 import { isHonoured } from "./honoured.ts";
-import { type DeliveryPlan, type MessageDemands, planDelivery } from "./plan.ts";
+import type { DeliveryPlan, MessageDemands } from "./plan.ts";
+import type { PlanDelivery } from "./planner.ts";
 import { isTlsTrouble } from "./problems.ts";
 import type { Acquired, ConnectionPool } from "./pool.ts";
 import { findRoute } from "./route.ts";
@@ -41,6 +42,7 @@ export interface DeliveryRules {
 
 export interface RunIo extends HostIo, FactsIo {
   readonly lookup: DnsLookup;
+  readonly plan: PlanDelivery;
   readonly decide: DecideHost;
   /** A host of this next hop had secure TLSA records. */
   noteDane(nextHop: NextHop): void;
@@ -116,7 +118,7 @@ export class Run {
     const { nextHop } = this.job.entry;
     const route = findRoute(nextHop, this.#rules.delivery);
     const facts = await gatherFacts(nextHop, route, this.#message, this.#rules.tls, this.#io.clock.now(), this.#io);
-    return planDelivery(facts, this.#message, this.#rules, this.#io.random);
+    return this.#io.plan(facts, this.#message, this.#rules, this.#io.random);
   }
 
   async #follow(plan: DeliveryPlan & { kind: "attempt" }): Promise<AttemptResult> {

@@ -188,6 +188,18 @@ function relayOf(at: HostReport | undefined): string {
  * it is the right host, that too (RFC 7672 §2.2.1).
  */
 function describeTls(tls: TlsOutcome, { policy }: HostReport): string {
+  const said = tlsWords.get(tls);
+  if (said !== undefined && said.policy === policy) return said.words;
+  const words = tlsText(tls, policy);
+  tlsWords.set(tls, { policy, words });
+  return words;
+}
+
+// A connection serves many messages, and a host's evidence many connections: what is told of them is put together once.
+const tlsWords = new WeakMap<TlsOutcome, { readonly policy: HostEvidence | undefined; readonly words: string }>();
+const publishedWords = new WeakMap<HostEvidence, { readonly published?: string }>();
+
+function tlsText(tls: TlsOutcome, policy: HostEvidence | undefined): string {
   if (tls.kind === "clear") return "clear";
   const { protocol, cipher, webpki, dane } = tls.session;
   if (tls.kind === "encrypted") return `encrypted ${protocol} ${cipher}`;
@@ -198,9 +210,19 @@ function describeTls(tls: TlsOutcome, { policy }: HostReport): string {
 }
 
 /** Why published policy did not bind (RFC 8461 §5, RFC 8689 §3, `tls.published`), and what it would have stopped. */
-function describePublished(policy: HostEvidence | undefined): { published?: string } {
-  const aside = policy?.rules.find(({ source }) => source === "published" || source === "tls-optional");
-  const stopped = policy?.wouldHaveFailed?.map(({ failure, because }) => `${failure.type} (${because.text})`) ?? [];
+function describePublished(policy: HostEvidence | undefined): { readonly published?: string } {
+  if (policy === undefined) return {};
+  let words = publishedWords.get(policy);
+  if (words === undefined) {
+    words = publishedText(policy);
+    publishedWords.set(policy, words);
+  }
+  return words;
+}
+
+function publishedText(policy: HostEvidence): { readonly published?: string } {
+  const aside = policy.rules.find(({ source }) => source === "published" || source === "tls-optional");
+  const stopped = policy.wouldHaveFailed?.map(({ failure, because }) => `${failure.type} (${because.text})`) ?? [];
   const words = [
     ...(aside === undefined ? [] : [`${aside.text}: ${aside.says}`]),
     ...(stopped.length === 0 ? [] : [`would have stopped this: ${stopped.join(", ")}`]),

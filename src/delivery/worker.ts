@@ -13,6 +13,7 @@ import type { EnqueueOptions, QueueStore } from "../queue/store.ts";
 import { errorOf } from "../thrown.ts";
 import type { Contact } from "./destination.ts";
 import { createDecider, type DecideHost } from "./decide.ts";
+import { createPlanner } from "./planner.ts";
 import { DaneMemory } from "./dane-memory.ts";
 import { Dispatcher, type Job, READY_LIMITS } from "./dispatcher.ts";
 import { ConnectionPool } from "./pool.ts";
@@ -121,6 +122,7 @@ export class DeliveryWorker {
       dnssec: () => io.dnssec(),
       findDane: (nextHop) => memory.find(nextHop),
       noteDane: (nextHop) => memory.note(nextHop),
+      plan: createPlanner(),
       decide: (...asked) => this.decide(...asked),
       clock: io.clock,
       random: io.random,

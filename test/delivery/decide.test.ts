@@ -66,6 +66,20 @@ describe("one decision serves all messages that meet the same facts, and no othe
     expect(decide(again, found, message)).toBe(decide(planned, found, message));
   });
 
+  test("a plan's host that is met again: what its address look-up, its records or its message say may be another", () => {
+    const decide = createDecider(digests);
+    const [host, found, message] = question(same);
+    const first = decide(host, found, message);
+    expect(decide(host, { ...found }, { ...message })).toBe(first);
+    const anew: [HostFindings, MessageDemands][] = [
+      [{ ...found, tlsa: tlsa.unusable }, message],
+      [{ ...found, security: "insecure" }, message],
+      [found, { ...message, tag: "required" }],
+      [found, { ...message, mayGoBelowFloor: true }],
+    ];
+    for (const [others, demands] of anew) expect(decide(host, others, demands)).not.toBe(first);
+  });
+
   const others: [what: string, wishes: Wishes, verdict: string][] = [
     [
       "records that hold for another time",

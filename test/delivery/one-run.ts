@@ -6,6 +6,7 @@
 import { settingsSchema } from "../../src/config/settings.ts";
 import { mailCommand } from "../../src/delivery/commands.ts";
 import { createDecider } from "../../src/delivery/decide.ts";
+import { createPlanner } from "../../src/delivery/planner.ts";
 import { type Contact, Destination } from "../../src/delivery/destination.ts";
 import { NO_EXTENSIONS } from "../../src/delivery/extensions.ts";
 import { findUnfit } from "../../src/delivery/fitness.ts";
@@ -136,6 +137,7 @@ export async function run(wishes: RunWishes): Promise<Ran> {
       return wishes.daneSeen;
     },
     noteDane: () => (notedDane = true),
+    plan: createPlanner(),
     decide: createDecider(tls.daneDigests),
     clock,
     random: () => 0.5,

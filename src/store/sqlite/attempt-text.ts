@@ -7,8 +7,9 @@ import type { AttemptRecord, HostReport } from "../../queue/settlement.ts";
 const texts = new WeakMap<object, string>();
 
 export function attemptText(attempt: AttemptRecord): string {
-  const { hosts, ...rest } = attempt;
-  return `{"hosts":[${hosts.map(hostText).join(",")}],${JSON.stringify(rest).slice(1)}`;
+  const { hosts, policy, ...rest } = attempt;
+  const ofNextHop = policy === undefined ? "" : `"policy":${sharedText(policy)},`;
+  return `{"hosts":[${hosts.map(hostText).join(",")}],${ofNextHop}${JSON.stringify(rest).slice(1)}`;
 }
 
 function hostText({ tls, policy, ...rest }: HostReport): string {
