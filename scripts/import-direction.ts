@@ -8,7 +8,7 @@ import { dirname, join, normalize, sep } from "node:path";
 /** Highest floor first. */
 export const floors: readonly (readonly string[])[] = [
   ["main.ts", "relay.ts", "lookups.ts", "cli"],
-  ["submission", "delivery", "report", "admin"],
+  ["submission", "delivery", "report", "dkim", "admin"],
   ["store", "lookup"],
   ["queue"],
   ["policy", "config"],

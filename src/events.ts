@@ -118,6 +118,40 @@ export type PosternEvent =
       readonly reason: string;
       readonly detail: string;
     }
+  // TLS-RPT (RFC 8460)
+  /** The first failure that is counted for a domain on this UTC day: told at once, not with the report of tomorrow. */
+  | {
+      readonly kind: "tls-failure-seen";
+      readonly reportDomain: string;
+      readonly policyType: "tlsa" | "sts" | "no-policy-found";
+      readonly resultType: string;
+      readonly reasonCode?: string;
+      readonly host?: string;
+    }
+  | {
+      readonly kind: "tls-report-sent";
+      readonly reportDomain: string;
+      readonly day: string;
+      readonly to: string;
+      readonly reportId: string;
+    }
+  | {
+      readonly kind: "tls-report-failed";
+      readonly reportDomain: string;
+      readonly day: string;
+      readonly detail: string;
+      readonly final: boolean;
+    }
+  // DKIM (RFC 6376)
+  | {
+      readonly kind: "dkim-key";
+      readonly domain: string;
+      readonly selector: string;
+      readonly state: "waiting-for-dns" | "active" | "retiring" | "removed";
+      readonly detail: string;
+    }
+  /** A key that should sign does not; mail of that domain waits. */
+  | { readonly kind: "dkim-failed"; readonly domain: string; readonly detail: string }
   // looking up
   /** What the resolvers are worth for DANE has changed; the detail is a sentence with the remedy. */
   | {

@@ -173,6 +173,10 @@ const WORDS: Record<ProblemType, Words> = {
     meaning: "the relay host refused our login",
     todo: (host) => `correct username and password for ${host} (delivery.relayhost or delivery.routes)`,
   },
+  "dkim-failed": {
+    meaning: "the message is to be signed with DKIM, and the key does not sign",
+    todo: () => "look at `postern dkim list`; it says what is wrong with the key",
+  },
   "not-configured": {
     meaning: "this relay lacks a setting that the delivery needs",
     todo: () => "set what the detail names, then reload or restart",

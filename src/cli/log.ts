@@ -24,7 +24,10 @@ export function levelOf(event: PosternEvent): LogLevel {
     case "destination-up":
     case "storage-recovered":
     case "resolver-started":
+    case "tls-report-sent":
       return "info";
+    case "dkim-key":
+      return event.state === "waiting-for-dns" ? "warn" : "info";
     case "dnssec-state":
       return event.state === "blind" || event.state === "untrusted" ? "warn" : "info";
     case "notice":
@@ -40,7 +43,10 @@ export function levelOf(event: PosternEvent): LogLevel {
     case "destination-down":
     case "policy-refresh-failed":
     case "resolver-died":
+    case "tls-failure-seen":
+    case "tls-report-failed":
       return "warn";
+    case "dkim-failed":
     case "fault":
     case "storage-trouble":
       return "error";
@@ -146,6 +152,16 @@ export function plainLine(event: PosternEvent): string {
       return `resolver: unbound[${event.pid}] answers at ${event.address} and asks ${event.forwarders.length === 0 ? "the root servers" : event.forwarders.join(", ")}`;
     case "resolver-died":
       return `warning: resolver: ${event.detail}; it is started again in ${seconds(event.againIn)} s`;
+    case "tls-failure-seen":
+      return `warning: TLS ${event.resultType}${event.reasonCode === undefined ? "" : ` (${event.reasonCode})`} of ${event.reportDomain}${event.host === undefined ? "" : ` at ${event.host}`}, the first today; policy ${event.policyType}`;
+    case "tls-report-sent":
+      return `TLS report ${event.reportId} of ${event.day} for ${event.reportDomain} was taken: ${event.to}`;
+    case "tls-report-failed":
+      return `warning: TLS report of ${event.day} for ${event.reportDomain}${event.final ? " is given up" : ""}: ${event.detail}`;
+    case "dkim-key":
+      return `${levelOf(event) === "warn" ? "warning: " : ""}DKIM ${event.selector}._domainkey.${event.domain} ${event.state}: ${event.detail}`;
+    case "dkim-failed":
+      return `error: DKIM of ${event.domain}: ${event.detail}; its mail waits, and is not sent unsigned`;
     case "notice":
       return event.level === "warn" ? `warning: ${event.text}` : event.text;
     case "reloaded":

@@ -19,8 +19,21 @@ const DATES = new Set([
   "ban",
   "destinationDown",
   "refreshUnused",
+  "keep",
+  "overlap",
 ]);
-const MAY_BE_ZERO = new Set(["failureDelay", "ban", "banWindow", "remember", "idle", "keepFinished", "longestTtl", "destinationDown"]);
+const MAY_BE_ZERO = new Set([
+  "failureDelay",
+  "ban",
+  "banWindow",
+  "remember",
+  "idle",
+  "keepFinished",
+  "longestTtl",
+  "destinationDown",
+  "keep",
+  "spread",
+]);
 
 export function checkWaits(settings: Settings): Finding[] {
   const findings: Finding[] = [];

@@ -320,6 +320,46 @@ const resolver = z.strictObject({
   selfTest: selfTest.prefault({}).describe("Whether the resolvers validate"),
 });
 
+const tlsReports = z.strictObject({
+  send: z
+    .enum(["auto", "on", "off"])
+    .default("auto")
+    .describe(
+      "Daily reports to domains that ask for them, RFC 8460: auto, unless all mail goes to a relayhost; off: sessions are counted all the same, and `postern tlsrpt today` shows them",
+    ),
+  from: z
+    .string()
+    .optional()
+    .describe(
+      "contact-info and From of reports: an address that people can answer. Its domain is the submitter, and signs. Default: submission.postmaster, else postmaster at the mailname",
+    ),
+  organization: z.string().optional().describe("organization-name in reports; default: the domain of from"),
+  exclude: domainList.default([]).describe("Domains that get no report, .example.com for all below it"),
+  publicAddress4: z.string().optional().describe("The IPv4 address that hosts see, where a router translates; told as sending-mta-ip"),
+  publicAddress6: z.string().optional().describe("The same for IPv6"),
+  spread: duration("4h").describe("Reports go out at random times in the first hours of the UTC day, RFC 8460 §4.1"),
+  retryFor: duration("1d").describe("A report is tried for so long after its first try, RFC 8460 §5.5"),
+  perHost: z.int().positive().default(1000).describe("Reports to one receiving host within a day"),
+  roots: z.string().optional().describe("Who is trusted to certify https: destinations, as tls.roots; default: tls.roots"),
+  keep: duration("30d").describe("How long ended reports are kept; counts are deleted two days after their day"),
+});
+
+const dkim = z.strictObject({
+  domains: domainList
+    .default([])
+    .describe(
+      "Domains whose mail is signed, by the From field: keys are made at the start and sign once their records are in DNS (`postern dkim dns`). The domain of tlsReports.from gets keys besides",
+    ),
+  selector: z.string().default("postern").describe("What selectors begin with; a number and the kind of key follow: postern1r, postern1e"),
+  algorithms: z
+    .array(z.enum(["rsa-2048", "ed25519"]))
+    .min(1)
+    .default(["rsa-2048", "ed25519"])
+    .describe("Kinds of key that are made; mail gets a signature by each. Many receivers know RSA only"),
+  checkEvery: duration("1h").describe("How often the records of keys in use are looked at; those that wait for DNS every five minutes"),
+  overlap: duration("10d").describe("A key that was replaced stays published for so long, since queued mail bears its signature"),
+});
+
 const data = z.strictObject({
   folder: z.string().default("data").describe("Database, control socket and keys; back it up as a whole"),
   minimumFree: size("200M").describe("With less free space clients get 452"),
@@ -346,6 +386,8 @@ export const settingsSchema = z.strictObject({
   delivery: delivery.prefault({}).describe("Sending mail on"),
   tls: tls.prefault({}).describe("What is asked of the hosts that mail is sent to"),
   resolver: resolver.prefault({}).describe("Asking DNS"),
+  tlsReports: tlsReports.prefault({}).describe("Telling domains what became of TLS with their hosts (TLS-RPT)"),
+  dkim: dkim.prefault({}).describe("Signing mail"),
   log: log.prefault({}).describe("What Postern says about its work"),
 });
 
@@ -356,3 +398,5 @@ export type SubmissionSettings = Settings["submission"];
 export type DeliverySettings = Settings["delivery"];
 export type RouteSettings = Omit<DeliverySettings["routes"][number], "domains">;
 export type TlsSettings = Settings["tls"];
+export type TlsReportSettings = Settings["tlsReports"];
+export type DkimSettings = Settings["dkim"];

@@ -193,6 +193,12 @@ export const PROBLEMS: Readonly<Record<ProblemType, ProblemWords>> = {
     meaning: "The next mail server on the way did not accept this relay's login.",
     todo: "Correct this relay's user name and password for that server.",
   },
+  "dkim-failed": {
+    status: "4.7.0",
+    mayBeFinal: false,
+    meaning: "This relay could not sign the message with DKIM, and does not send it unsigned.",
+    todo: "Repair this relay's DKIM key of that domain.",
+  },
   "not-configured": {
     status: "4.3.5",
     mayBeFinal: false,

@@ -25,6 +25,10 @@ export interface TlsFailure {
   /** A sentence a person can act on: `certificate ended 2026-08-30 11:02 UTC`. Remote text in it is clean. */
   readonly detail: string;
   readonly whoActs: WhoActs;
+  /** `failure-reason-code` of RFC 8460 §4.4: `[A-Za-z0-9._-]`, at most 64 characters, in our words: `self-signed`, `http-404`. */
+  readonly code?: string;
+  /** `sts-policy-invalid` only: the beginning of what was served, clean, for the report to its owner. */
+  readonly served?: string;
 }
 
 /** The certificate a host presented, as evidence; text fields are clean and bounded. */
@@ -44,7 +48,12 @@ export interface CertificateEvidence {
 /** What the WebPKI says of a session (RFC 6125, RFC 8461 §4.2). */
 export type WebPkiVerdict =
   | { readonly held: true; readonly referenceIdentifier: string }
-  | { readonly held: false; readonly failure: TlsFailure };
+  | {
+      readonly held: false;
+      readonly failure: TlsFailure;
+      /** What else is wrong with the certificate: one may have expired and be for another name (RFC 8460 §4). */
+      readonly others?: readonly TlsFailure[];
+    };
 
 /** What the host's usable TLSA records say of a session (RFC 7672 §3). */
 export type DaneVerdict =

@@ -5,6 +5,7 @@
 import type { EmailAddress, ReversePath } from "../mail/address.ts";
 import type { NextHop } from "../mail/domain.ts";
 import type { ContentNeeds, NotifyWishes } from "../mail/envelope.ts";
+import type { SigningWish } from "../mail/signing.ts";
 
 /** Ten characters of Crockford's base 32: the queue id people see, `0KF3V7Q2M9`. Sorts by time of creation. */
 export type QueueId = string & { readonly brand: "QueueId" };
@@ -15,7 +16,7 @@ export type Submitter = string;
 /** How the message came in, for Received, `queue why` and the auditor. Text is clean. */
 export interface Origin {
   readonly submitter: Submitter;
-  /** Listener name, or `postern` for our own notices. */
+  /** Listener name, `postern` for our own notices, or REPORT_LISTENER. */
   readonly listener: string;
   readonly clientAddress?: string;
   readonly ehloName?: string;
@@ -23,6 +24,12 @@ export interface Origin {
   /** TLS of the submission, `TLSv1.3 TLS_AES_256_GCM_SHA384`; absent when it came in clear. */
   readonly tls?: string;
 }
+
+/**
+ * The origin of our TLS reports. No configured listener may have this name. Their sessions are not counted, no notice is made of
+ * them, and they go out whatever TLS says (RFC 8460 §3, §5.3).
+ */
+export const REPORT_LISTENER = "tls-report";
 
 export interface NewRecipient {
   readonly address: EmailAddress;
@@ -42,6 +49,8 @@ export interface NewMessage {
   readonly needs: ContentNeeds;
   /** RFC 8689: `required` by the MAIL parameter REQUIRETLS (§2), `optional` by the header field TLS-Required: No (§3). */
   readonly tlsTag?: "required" | "optional";
+  /** DKIM: whose signature it gets when it is sent. Absent: none of ours. */
+  readonly signing?: SigningWish;
   /** Message-ID field, clean, for `queue why` and the log. */
   readonly messageId?: string;
   readonly receivedAt: number;

@@ -4,6 +4,7 @@
  */
 import type { Reply } from "../mail/reply.ts";
 import type { HostEvidence, NextHopEvidence } from "../policy/evidence.ts";
+import type { TlsObservation } from "../policy/observation.ts";
 import type { TlsFailure, TlsOutcome, WhoActs } from "../policy/outcome.ts";
 import type { NewMessage } from "./entry.ts";
 
@@ -41,6 +42,7 @@ export type ProblemType =
   | "needs-8bitmime"
   | "needs-smtputf8"
   | "authentication-failed" // our login at a relay host
+  | "dkim-failed" // the message is to be signed, and its key does not sign
   | "not-configured" // this relay lacks a setting, e.g. mailname
   | "destination-waiting" // another message's failure there has just been seen
   | "expired"
@@ -106,4 +108,6 @@ export interface Settlement {
   readonly nextAttempt?: number;
   /** Enqueued in the same transaction (RFC 5321 §6.1: a failure and its notice are one fact). */
   readonly notices: readonly Notice[];
+  /** What TLS-RPT counts of this attempt, in the same transaction (RFC 8460 §4.2). Absent: nothing new, as with a session that was counted before. */
+  readonly observations?: readonly TlsObservation[];
 }

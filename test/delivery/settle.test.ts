@@ -150,6 +150,7 @@ describe("never final before the time is over, whoever says so", () => {
     "protocol-error",
     "outcome-unknown",
     "authentication-failed",
+    "dkim-failed",
     "not-configured",
     "resolver-blind",
     "destination-waiting",
