@@ -103,7 +103,7 @@ class Opening {
     }
     const { timeouts } = this.#tools;
     const peer = { wire, extensions, host: target.host, loggedIn: target.login !== undefined, timeouts, transactionOpen: false };
-    return { kind: "open", session: new SmtpSession(target, outcome, peer) };
+    return { kind: "open", session: new SmtpSession(target, outcome, {}, peer) };
   }
 
   async #openClear(): Promise<Step<{ wire: Wire; outcome: TlsOutcome | undefined }>> {

@@ -5,7 +5,7 @@
 import type { ReversePath } from "../mail/address.ts";
 import type { ContentNeeds, RecipientEnvelope } from "../mail/envelope.ts";
 import type { Reply } from "../mail/reply.ts";
-import type { TlsOutcome } from "../policy/outcome.ts";
+import type { TlsFailure, TlsOutcome } from "../policy/outcome.ts";
 import type { TlsRequirement } from "../policy/requirement.ts";
 import type { BodySource } from "../queue/entry.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
@@ -34,11 +34,23 @@ export interface SessionTarget {
 
 export type SessionStep = HostReport["step"];
 
+/** What a connection shows of its two ends, beside TLS (RFC 8460 §4.4). */
+export interface PeerFacts {
+  /** Of the socket, as the system says: `192.0.2.1`, or IPv6 by RFC 5952. */
+  readonly localAddress?: string;
+  /** What the host called itself in its EHLO reply, else in its greeting: a host name or an address literal, lower case. */
+  readonly helo?: string;
+}
+
 /** A host that could not be used. `permanent` means: should every host of the domain say so, the mail cannot be delivered. */
 export interface HostFailure {
   readonly kind: "failed";
   readonly step: SessionStep;
   readonly tls?: TlsOutcome;
+  /** TLS itself failed, and the connection with it: why. What came before TLS was spoken of is none of its failures. */
+  readonly tlsFailure?: TlsFailure;
+  /** Absent if there was no connection. */
+  readonly peer?: PeerFacts;
   readonly problem: DeliveryProblem;
   readonly permanent: boolean;
   /** True if the host answered at all (a greeting was read): it is alive, however unfriendly. */
@@ -82,6 +94,7 @@ export interface TransactionReport {
 export interface Session {
   readonly target: SessionTarget;
   readonly tls: TlsOutcome;
+  readonly peer: PeerFacts;
   /** Its EHLO inside authenticated TLS listed REQUIRETLS (RFC 8689 §2). */
   readonly offersRequireTls: boolean;
   /** Transactions finished. */

@@ -3,20 +3,22 @@
  * delivery/connect.ts, one transaction is delivery/transaction.ts, keeping it for the next message delivery/pool.ts.
  */
 import type { TlsOutcome } from "../policy/outcome.ts";
-import type { Session, SessionTarget, Transaction, TransactionReport } from "./session.ts";
+import type { PeerFacts, Session, SessionTarget, Transaction, TransactionReport } from "./session.ts";
 import { type Peer, runTransaction } from "./transaction.ts";
 
 export class SmtpSession implements Session {
   readonly target: SessionTarget;
   readonly tls: TlsOutcome;
+  readonly peer: PeerFacts;
   readonly #peer: Peer;
   #served = 0;
   #busy = false;
   #ending = false;
 
-  constructor(target: SessionTarget, tls: TlsOutcome, peer: Peer) {
+  constructor(target: SessionTarget, tls: TlsOutcome, facts: PeerFacts, peer: Peer) {
     this.target = target;
     this.tls = tls;
+    this.peer = facts;
     this.#peer = peer;
   }
 

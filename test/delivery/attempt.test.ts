@@ -141,6 +141,7 @@ function scripted(target: SessionTarget, says: readonly Said[], reused: boolean,
   return {
     target,
     tls,
+    peer: {},
     offersRequireTls: false,
     get served() {
       return count + (reused ? 5 : 0);

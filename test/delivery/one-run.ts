@@ -242,6 +242,7 @@ function meet(target: SessionTarget, { meets = "name", requireTls = false, says 
   const session: Session = {
     target,
     tls: outcome,
+    peer: {},
     offersRequireTls: extensions.requireTls,
     served: 0,
     usable: true,

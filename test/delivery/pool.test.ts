@@ -69,6 +69,7 @@ class FakeSession implements Session {
   usable = true;
   served = 0;
   quits = 0;
+  readonly peer = {};
   readonly target: SessionTarget;
   readonly tls: TlsOutcome;
   readonly offersRequireTls: boolean;

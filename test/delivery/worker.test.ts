@@ -136,6 +136,7 @@ class World {
     return {
       target,
       tls: authenticatedAs(target.host),
+      peer: {},
       offersRequireTls: false,
       served: 0,
       usable: true,
