@@ -276,6 +276,7 @@ function withoutTransaction(session: Session, good: () => void): Session {
   return {
     target: session.target,
     tls: session.tls,
+    peer: session.peer,
     offersRequireTls: session.offersRequireTls,
     served: 0,
     usable: true,
