@@ -5,8 +5,10 @@
 import type { EmailAddress, ReversePath } from "../mail/address.ts";
 import type { Domain, NextHop } from "../mail/domain.ts";
 import type { TlsFailure } from "../policy/outcome.ts";
+import type { DkimKeyStore } from "./dkim-keys.ts";
 import type { LeasedEntry, Lease, NewMessage, QueueId, RecipientState, Submitter } from "./entry.ts";
 import type { AttemptRecord, DeliveryProblem, ProblemType, RecipientOutcome, Settlement } from "./settlement.ts";
+import type { TlsReportStore } from "./tls-reports.ts";
 
 /** The disk has no room, or the file cannot be written: the client keeps its message (452 4.3.1). */
 export class StorageFull extends Error {
@@ -82,6 +84,8 @@ export interface QueueStore {
   readonly admin: QueueAdmin;
   readonly users: UserStore;
   readonly policies: PolicyStore;
+  readonly reports: TlsReportStore;
+  readonly dkimKeys: DkimKeyStore;
   /** Finishes what is under way and closes; later calls reject. */
   close(): Promise<void>;
 }

@@ -6,16 +6,20 @@
 import type { Clock } from "../../clock.ts";
 import type { EmitEvent } from "../../events.ts";
 import type { NextHop } from "../../mail/domain.ts";
+import type { DkimKeyStore } from "../../queue/dkim-keys.ts";
 import type { BodySource, Lease, LeasedEntry, NewMessage, QueueId } from "../../queue/entry.ts";
 import type { DeliveryProblem, RecipientOutcome, Settlement } from "../../queue/settlement.ts";
 import type { BodyWriter, EnqueueOptions, PolicyStore, QueueAdmin, QueueStore, StorageTrouble, UserStore } from "../../queue/store.ts";
+import type { TlsReportStore } from "../../queue/tls-reports.ts";
 import { attemptText } from "./attempt-text.ts";
 import { SqliteAdmin } from "./admin.ts";
+import { SqliteDkimKeys } from "./dkim-keys.ts";
 import { type LastKeys, type PreparedMessage, prepareMessage } from "./enqueue-rows.ts";
 import { QueueIds } from "./ids.ts";
 import { OpenLeases } from "./open-leases.ts";
 import { SqlitePolicies } from "./policies.ts";
 import { ReaderLink } from "./reader-link.ts";
+import { SqliteReports } from "./reports.ts";
 import { Room } from "./room.ts";
 import { entryFacts, messageFacts, messagePlace, queuedRecipient } from "./rows.ts";
 import { bodyInMemory, bodyOnDisk, Spool, type SpooledBody, SpoolWriter } from "./spool.ts";
@@ -52,6 +56,8 @@ export class SqliteStore implements QueueStore {
   readonly admin: QueueAdmin;
   readonly users: UserStore;
   readonly policies: PolicyStore;
+  readonly reports: TlsReportStore;
+  readonly dkimKeys: DkimKeyStore;
   readonly #clock: Clock;
   readonly #ids: QueueIds;
   readonly #spool: Spool;
@@ -83,6 +89,8 @@ export class SqliteStore implements QueueStore {
     this.admin = new SqliteAdmin(reader, writer, () => this.#leases.size);
     this.users = new SqliteUsers(reader, writer);
     this.policies = new SqlitePolicies(reader, writer);
+    this.reports = new SqliteReports();
+    this.dkimKeys = new SqliteDkimKeys();
   }
 
   /** Rejects with a sentence for the operator when the file is refused. */
