@@ -1,6 +1,9 @@
 /** What the rooms say to each other about DKIM (RFC 6376): whose signature a message is to have, and what signing gave. */
 import type { Domain } from "./domain.ts";
 
+/** `a=`: RFC 6376 §3.3, RFC 8463 §3. */
+export type DkimAlgorithm = "rsa-sha256" | "ed25519-sha256";
+
 /** Kept with the message from the moment it is taken in; the signature itself is made for each attempt (delivery/). */
 export interface SigningWish {
   /** `d=`. */

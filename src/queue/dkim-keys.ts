@@ -1,7 +1,8 @@
 /** DKIM keys as they are kept (RFC 6376): what a key is, and the promises of the store. Making and judging them is dkim/. */
 import type { Domain } from "../mail/domain.ts";
+import type { DkimAlgorithm } from "../mail/signing.ts";
 
-export type DkimAlgorithm = "rsa-sha256" | "ed25519-sha256";
+export type { DkimAlgorithm };
 
 /**
  * - `waiting-for-dns`: its record is not published, or says something else: nothing is signed with it;
