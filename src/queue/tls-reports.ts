@@ -53,6 +53,8 @@ export interface ReportDestination {
   /** A clean sentence: `201 from reports.example.net`. */
   readonly detail?: string;
   readonly at?: number;
+  /** Its last answer was a refusal: 5yz at delivery, or an HTTP status from 400 that no waiting mends. */
+  readonly refused?: true;
   /** Of the mail, for `postern queue why`. */
   readonly queueId?: QueueId;
 }
@@ -67,7 +69,7 @@ export interface TlsReport {
   readonly dueAt: number;
   /** Nothing is sent after this. */
   readonly giveUpAt: number;
-  /** Tries so far; the one under way included. */
+  /** How often it was claimed: to be prepared, to be sent, to look after its mail; the one under way included. */
   readonly attempts: number;
   readonly destinations: readonly ReportDestination[];
   /** The last word, clean. */
