@@ -4,6 +4,7 @@
  * no good means "no record": it stops no mail, and takes no kept policy away (policy/sts-freshness.ts).
  */
 import { cleanText } from "../mail/reply.ts";
+import { isPlainValue, joinStrings, noField, parseTxtFields } from "./txt-fields.ts";
 
 export type StsRecord =
   /** Compared for equality only; no order is implied (RFC 8461 §3.1). */
@@ -17,13 +18,10 @@ export type StsRecord =
  */
 const OURS = /^v=STSv1[ \t]*;/;
 const ID = /^[A-Za-z0-9]{1,32}$/;
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$/;
-/** Visible ASCII without `=` and `;`. */
-const VALUE = /^[\x21-\x3a\x3c\x3e-\x7e]+$/;
 
-/** Each TXT record is the list of its character-strings, which are joined without anything between them. */
+/** Each TXT record is the list of its character-strings. */
 export function parseStsRecords(txts: readonly (readonly Buffer[])[]): StsRecord {
-  const ours = txts.map((strings) => Buffer.concat(strings).toString("latin1")).filter((text) => OURS.test(text));
+  const ours = txts.map(joinStrings).filter((text) => OURS.test(text));
   const [text] = ours;
   if (text === undefined)
     return { kind: "none", reason: "absent", detail: txts.length === 0 ? "there is no record" : "no record begins with v=STSv1;" };
@@ -32,17 +30,11 @@ export function parseStsRecords(txts: readonly (readonly Buffer[])[]): StsRecord
 }
 
 function parseRecord(text: string): StsRecord {
-  const [, ...fields] = text.split(";");
-  // One delimiter at the end, with blanks around it, is optional; a blank without it is not part of the grammar.
-  if (fields.length > 1 && withoutBlanks(fields.at(-1) ?? "") === "") fields.pop();
-  else if (/[ \t]$/.test(text)) return malformed("it ends in a blank");
+  const fields = parseTxtFields(text);
+  if (!fields.ok) return malformed(fields.error);
   let id: string | undefined;
-  for (const field of fields) {
-    const written = withoutBlanks(field);
-    const equals = written.indexOf("=");
-    const [name, value] = [written.slice(0, Math.max(0, equals)), written.slice(equals + 1)];
-    if (equals < 0 || !NAME.test(name) || !VALUE.test(value))
-      return malformed(`this is no field: ${JSON.stringify(cleanText(written, 60))}`);
+  for (const { name, value } of fields.value) {
+    if (!isPlainValue(value)) return malformed(noField(`${name}=${value}`));
     // A field that is there twice counts once, the first (RFC 8461 §3.2, last paragraph).
     if (name === "id") id ??= value;
   }
@@ -52,17 +44,4 @@ function parseRecord(text: string): StsRecord {
 
 function malformed(detail: string): StsRecord {
   return { kind: "none", reason: "malformed", detail };
-}
-
-function withoutBlanks(text: string): string {
-  let start = 0;
-  let end = text.length;
-  while (start < end && isBlank(text, start)) start += 1;
-  while (end > start && isBlank(text, end - 1)) end -= 1;
-  return text.slice(start, end);
-}
-
-function isBlank(text: string, at: number): boolean {
-  const code = text.charCodeAt(at);
-  return code === 0x20 || code === 0x09;
 }
