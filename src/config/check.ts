@@ -5,6 +5,7 @@
 import { checkNames } from "./check-names.ts";
 import { checkListeners, checkNetworks } from "./check-networks.ts";
 import { checkPolicy } from "./check-policy.ts";
+import { checkDkim, checkReports } from "./check-reports.ts";
 import { checkResolver } from "./check-resolver.ts";
 import { checkCertificates, checkRoutes } from "./check-routes.ts";
 import { checkSizes, checkWaits } from "./check-waits.ts";
@@ -20,6 +21,8 @@ export function checkSettings(settings: Settings, facts: CheckFacts): Finding[] 
     ...checkRoutes(settings, facts),
     ...checkPolicy(settings),
     ...checkResolver(settings, facts),
+    ...checkReports(settings, facts),
+    ...checkDkim(settings),
     ...checkWaits(settings),
     ...checkSizes(settings),
   ];

@@ -12,6 +12,21 @@ export interface HostPort {
   readonly port: number;
 }
 
+/** `auto`, and the words of a switch. */
+export function parseReportSwitch(text: string): Parsed<"auto" | "on" | "off"> {
+  const on = parseSwitch(text);
+  if (on !== undefined) return good(on ? "on" : "off");
+  return text.trim().toLowerCase() === "auto" ? good("auto") : bad("expected auto, on or off");
+}
+
+/** bokysan/postfix also takes `mail,example.com=other`: a selector for each domain. */
+export function parseSelector(text: string): Parsed<string> {
+  const selector = text.trim();
+  return /[,=\s]/.test(selector)
+    ? bad("one selector serves all domains here, for keys are Postern's own: write it alone, and publish what `postern dkim dns` prints")
+    : good(selector);
+}
+
 /** `[host]:port`, `host:port`, `host`, `address`, `[IPv6]:port`, and Exim's `host::port`. */
 export function parseHostPort(text: string, defaultPort: number): Parsed<HostPort> {
   const trimmed = text.trim();

@@ -28,7 +28,7 @@ interface Reading {
 
 /**
  * Reads every short name and peer's name. Names that depend on others come last: SMTPD_TLS on what LISTEN makes of the
- * listeners, and what is said of the relay host on whether there is one.
+ * listeners, DKIM_AUTOGENERATE on the sender domains, and what is said of the relay host on whether there is one.
  */
 export function readCompat(environment: Environment, readFile: ReadFile, base: CompatContext): CompatReading {
   const errors: ConfigError[] = [];
@@ -102,13 +102,18 @@ export function readCompat(environment: Environment, readFile: ReadFile, base: C
   }
 
   const isLate = (friendly: FriendlyName): boolean =>
-    friendly.ofRelayhost === true || friendly.name === "SMTPD_TLS" || friendly.name === "TLS_FLOOR";
+    friendly.ofRelayhost === true || ["SMTPD_TLS", "TLS_FLOOR", "DKIM_AUTOGENERATE"].includes(friendly.name);
   for (const friendly of FRIENDLY_NAMES) if (!isLate(friendly)) takeAll(friendly);
-  const listen = readings.get("LISTEN")?.[0]?.settings[0]?.value;
+  const listOf = (name: string, otherwise: readonly unknown[]): readonly unknown[] => {
+    const value = readings.get(name)?.[0]?.settings[0]?.value;
+    return Array.isArray(value) ? value : otherwise;
+  };
   context = {
     ...base,
     hasRelayhost: base.hasRelayhost || readings.has("RELAYHOST"),
-    listeners: Array.isArray(listen) ? listen : base.listeners,
+    listeners: listOf("LISTEN", base.listeners),
+    senderDomains: listOf("ALLOWED_SENDER_DOMAINS", base.senderDomains),
+    hasDkimDomains: base.hasDkimDomains || readings.has("DKIM_DOMAINS"),
   };
   for (const friendly of FRIENDLY_NAMES) if (isLate(friendly)) takeAll(friendly);
   for (const {

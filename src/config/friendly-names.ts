@@ -18,6 +18,10 @@ export interface CompatContext {
   readonly hasRelayhost: boolean;
   /** The listeners as they stand before SMTPD_TLS is applied. */
   readonly listeners: readonly unknown[];
+  /** Whose mail is taken, as it stands before DKIM_AUTOGENERATE makes keys for it. */
+  readonly senderDomains: readonly unknown[];
+  /** `dkim.domains` is set, by whichever source: nothing is left for DKIM_AUTOGENERATE. */
+  readonly hasDkimDomains: boolean;
 }
 
 export interface FriendlyName {
@@ -75,12 +79,7 @@ export const FRIENDLY_NAMES: readonly FriendlyName[] = [
     keys: "submission.listeners",
     meaning:
       "Ports, or address:port, with commas between: `25,587,465`. 465 is implicit TLS, the others offer STARTTLS; `/off`, `/starttls`, `/require`, `/implicit` behind one says otherwise",
-    read: (value, { allAddresses }) =>
-      parsed(
-        (list) => words.parseListen(list, allAddresses),
-        "submission",
-        "listeners",
-      )(value, { allAddresses, hasRelayhost: false, listeners: [] }),
+    read: (value, context) => parsed((list) => words.parseListen(list, context.allAddresses), "submission", "listeners")(value, context),
   },
   {
     name: "ALLOWED_SENDER_DOMAINS",
@@ -198,6 +197,38 @@ export const FRIENDLY_NAMES: readonly FriendlyName[] = [
     read: text("submission", "postmaster"),
   },
   {
+    name: "TLSRPT",
+    keys: "tlsReports.send",
+    meaning: "Daily reports to domains that ask for them: `auto` (default: unless all mail goes to a relay host), `on`, `off`",
+    read: parsed(words.parseReportSwitch, "tlsReports", "send"),
+  },
+  {
+    name: "TLSRPT_FROM",
+    keys: "tlsReports.from",
+    meaning: "Whom receivers of reports may write to; the domain of this address signs them",
+    read: text("tlsReports", "from"),
+  },
+  { name: "TLSRPT_ORG", keys: "tlsReports.organization", meaning: "Who reports, in words", read: text("tlsReports", "organization") },
+  {
+    name: "DKIM_DOMAINS",
+    keys: "dkim.domains",
+    meaning: "Domains whose mail is signed, with spaces or commas between; publish what `postern dkim dns` prints",
+    read: names("dkim", "domains"),
+  },
+  {
+    name: "DKIM_SELECTOR",
+    keys: "dkim.selector",
+    meaning: "What selectors begin with; a number and the kind of key follow",
+    read: parsed(words.parseSelector, "dkim", "selector"),
+  },
+  {
+    name: "DKIM_AUTOGENERATE",
+    keys: "dkim.domains",
+    meaning:
+      "`true`: the mail of ALLOWED_SENDER_DOMAINS is signed, as if they stood in DKIM_DOMAINS too; where that is set, this adds nothing",
+    read: readAutogenerate,
+  },
+  {
     name: "LOG_FORMAT",
     keys: "log.format",
     meaning: "`plain`, `json`, `auto`",
@@ -221,6 +252,18 @@ export const FRIENDLY_NAMES: readonly FriendlyName[] = [
 function readFloor(value: string): Parsed<Setting[]> {
   const floor = words.parseFloor(value);
   return floor.ok ? good(Object.entries(floor.value).map(([key, word]) => ({ path: ["tls", key], value: word }))) : floor;
+}
+
+/** Keys are made for names; `.example.com` stands for names that nobody can list. */
+function readAutogenerate(value: string, { senderDomains, hasDkimDomains }: CompatContext): Parsed<Setting[]> {
+  const on = parseSwitch(value);
+  if (on === undefined) return bad("expected true or false");
+  if (!on || hasDkimDomains) return good([]);
+  if (senderDomains.length === 0)
+    return bad("there are no sender domains that keys could be made for: set ALLOWED_SENDER_DOMAINS, or DKIM_DOMAINS");
+  const pattern = senderDomains.find((domain) => typeof domain === "string" && domain.startsWith("."));
+  if (pattern !== undefined) return bad(`no key can be made for all that ${String(pattern)} stands for: name the domains in DKIM_DOMAINS`);
+  return one(["dkim", "domains"], senderDomains);
 }
 
 function readFrontDoorTls(value: string, { listeners }: CompatContext): Parsed<Setting[]> {

@@ -81,11 +81,14 @@ export function compatContext(document: ConfigDocument, assignments: readonly As
   const tree = structuredClone(document.tree) as Tree;
   for (const { path, value } of [...assignments].sort((a, b) => comparePaths(a.path, b.path))) setAt(tree, path, structuredClone(value));
   const listeners = valueAt(tree, ["submission", "listeners"]) ?? keyAt(["submission", "listeners"])?.default;
+  const senderDomains = valueAt(tree, ["submission", "senderDomains"]);
   return {
     allAddresses: machine.hasIpv6 ? "::" : "0.0.0.0",
     // A file that cannot be read may have one; its own error is enough.
     hasRelayhost: !document.readable || valueAt(tree, ["delivery", "relayhost"]) !== undefined,
     listeners: Array.isArray(listeners) ? listeners : [],
+    senderDomains: Array.isArray(senderDomains) ? senderDomains : [],
+    hasDkimDomains: valueAt(tree, ["dkim", "domains"]) !== undefined,
   };
 }
 

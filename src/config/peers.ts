@@ -158,16 +158,10 @@ export interface LaterName {
   readonly refuse: (text: string) => boolean;
 }
 
-const wanted = (text: string): boolean => parseSwitch(text) !== false;
 const never = (): boolean => false;
 
 /** Names that a later release reads. */
 export const LATER_NAMES: readonly LaterName[] = [
-  {
-    names: ["DKIM_AUTOGENERATE", "DKIM_SELECTOR", "DKIM_DOMAINS", "DKIM_KEY_PATH", "DKIM_KEYFILE", "USE_DKIM"],
-    because: "this release does not sign with DKIM, and mail would go out unsigned",
-    refuse: wanted,
-  },
   {
     names: ["TLS_FLOOR_MODE"],
     because: "the floor holds, so mail would wait that you mean to let pass; TLS_FLOOR=opportunistic, or `tls.domains` for single domains",
@@ -178,7 +172,6 @@ export const LATER_NAMES: readonly LaterName[] = [
     because: "TLS_FLOOR holds without it, so mail may wait that it would let pass; `tls.domains` sets the floor of single domains",
     refuse: never,
   },
-  { names: ["TLSRPT", "TLSRPT_FROM", "TLSRPT_ORG"], because: "this release sends no TLS reports", refuse: never },
   { names: ["OVERWRITE_FROM", "MYORIGIN"], because: "senders are not rewritten", refuse: never },
   { names: ["HTTP_LISTEN", "ADMIN_TOKEN", "ADMIN_HOSTS"], because: "this release has no HTTP interface", refuse: never },
   { names: ["WEBHOOK_URL", "WEBHOOK_SECRET"], because: "this release has no webhooks", refuse: never },
@@ -193,6 +186,15 @@ export interface BuiltInName {
 
 /** Names of what others bolt on and Postern does by itself, or does otherwise. */
 export const BUILT_IN_NAMES: readonly BuiltInName[] = [
+  // Keys that others made would sign under selectors that Postern neither checks nor replaces.
+  ...["DKIM_KEY_PATH", "DKIM_KEYFILE", "USE_DKIM"].map((name) => ({
+    name,
+    judge: (text: string) => ({
+      refused: parseSwitch(text) !== false,
+      because:
+        "DKIM keys are made and kept by Postern, and none are read from files: name the domains in DKIM_DOMAINS, publish what `postern dkim dns` prints, and remove this; see docs/dkim.md",
+    }),
+  })),
   {
     // Mailu: True also enforces MTA-STS policies in testing mode, and waits when a TLSA look-up fails.
     name: "DEFER_ON_TLS_ERROR",

@@ -224,6 +224,18 @@ describe("the short names and those of other images", () => {
       "a@a.test",
       "compat: BOUNCE_ADDRESS read as POSTMASTER_ADDRESS=a@a.test",
     ],
+    [{ TLSRPT: "On", MAILNAME: "mail.a.test" }, ["tlsReports", "send"], "on"],
+    [{ TLSRPT: "no" }, ["tlsReports", "send"], "off"],
+    [{ TLSRPT: "auto" }, ["tlsReports", "send"], "auto"],
+    [{ TLSRPT_FROM: "tls@a.test" }, ["tlsReports", "from"], "tls@a.test"],
+    [{ TLSRPT_ORG: "A Company, Inc." }, ["tlsReports", "organization"], "A Company, Inc."],
+    [{ DKIM_DOMAINS: "a.test, b.test" }, ["dkim", "domains"], ["a.test", "b.test"]],
+    [{ DKIM_SELECTOR: "mail" }, ["dkim", "selector"], "mail"],
+    [{ DKIM_AUTOGENERATE: "true", ALLOWED_SENDER_DOMAINS: "a.test b.test" }, ["dkim", "domains"], ["a.test", "b.test"]],
+    [{ DKIM_AUTOGENERATE: "true", POSTERN__SUBMISSION__SENDER_DOMAINS: "c.test" }, ["dkim", "domains"], ["c.test"]],
+    [{ DKIM_AUTOGENERATE: "true", ALLOWED_SENDER_DOMAINS: "a.test", DKIM_DOMAINS: "b.test" }, ["dkim", "domains"], ["b.test"]],
+    [{ DKIM_AUTOGENERATE: "true", ALLOWED_SENDER_DOMAINS: "a.test", POSTERN__DKIM__DOMAINS: "b.test" }, ["dkim", "domains"], ["b.test"]],
+    [{ DKIM_AUTOGENERATE: "false", ALLOWED_SENDER_DOMAINS: "a.test" }, ["dkim", "domains"], []],
     [{ LOG_FORMAT: "JSON" }, ["log", "format"], "json"],
     [{ LOG_LEVEL: "WARNING" }, ["log", "level"], "warn"],
     [{ ANONYMIZE_EMAILS: "smart" }, ["log", "anonymise"], true],
@@ -371,7 +383,24 @@ describe("refused", () => {
     [{ TLS_FLOOR_MODE: "report" }, "TLS_FLOOR_MODE: TLS_FLOOR_MODE is not available yet: the floor holds"],
     [{ DNS_RESOLVER: "manged" }, 'DNS_RESOLVER: resolver.servers[0]: not an address of a DNS server: "manged", did you mean managed?'],
     [{ DNS_RESOLVER: "managed 192.0.2.1" }, "DNS_RESOLVER: resolver.servers[0]: managed stands alone"],
-    [{ DKIM_AUTOGENERATE: "true" }, "DKIM_AUTOGENERATE: DKIM_AUTOGENERATE is not available yet"],
+    [
+      { DKIM_AUTOGENERATE: "true" },
+      "DKIM_AUTOGENERATE: there are no sender domains that keys could be made for: set ALLOWED_SENDER_DOMAINS",
+    ],
+    [
+      { DKIM_AUTOGENERATE: "true", ALLOWED_SENDER_DOMAINS: "a.test .b.test" },
+      "DKIM_AUTOGENERATE: no key can be made for all that .b.test stands for: name the domains in DKIM_DOMAINS",
+    ],
+    [{ DKIM_AUTOGENERATE: "mail" }, "DKIM_AUTOGENERATE: expected true or false"],
+    [{ DKIM_SELECTOR: "mail,a.test=other" }, "DKIM_SELECTOR: one selector serves all domains here"],
+    [{ DKIM_SELECTOR: "a.test=other" }, "DKIM_SELECTOR: one selector serves all domains here"],
+    [{ DKIM_SELECTOR: "Mail" }, "DKIM_SELECTOR: dkim.selector: must be a label like postern or mail-2026, in lower case"],
+    [{ DKIM_KEY_PATH: "/keys" }, "DKIM_KEY_PATH: DKIM keys are made and kept by Postern, and none are read from files"],
+    [{ DKIM_KEYFILE: "/keys/a.private" }, "DKIM_KEYFILE: DKIM keys are made and kept by Postern"],
+    [{ USE_DKIM: "yes" }, "USE_DKIM: DKIM keys are made and kept by Postern"],
+    [{ TLSRPT: "weekly" }, "TLSRPT: expected auto, on or off"],
+    [{ TLSRPT: "on" }, "TLSRPT: tlsReports.send: reports need an address that people can answer: set tlsReports.from (TLSRPT_FROM)"],
+    [{ TLSRPT_FROM: "me" }, 'TLSRPT_FROM: tlsReports.from: not an address: "me"'],
   ];
   for (const [environment, expected] of cases) {
     test(
@@ -386,16 +415,12 @@ describe("refused", () => {
 describe("told, not refused", () => {
   const cases: [environment: Record<string, string>, note: string][] = [
     [{ POSTFIX_maximal_queue_lifetime: "1d" }, "compat: POSTFIX_maximal_queue_lifetime has no equivalent here and is not used"],
-    [
-      { DKIM_AUTOGENERATE: "false" },
-      "compat: DKIM_AUTOGENERATE is not available yet: this release does not sign with DKIM, and mail would go out unsigned",
-    ],
-    [{ TLSRPT: "on" }, "compat: TLSRPT is not available yet: this release sends no TLS reports"],
     [{ DATABASE_URL: "sqlite:/data/postern.db" }, "compat: DATABASE_URL is not available yet: the queue is SQLite in DATA_FOLDER"],
     [{ DATABASE_URL: "postgres://u:hunter22@h/db" }, "compat: DATABASE_URL is not available yet: the queue is SQLite in DATA_FOLDER"],
   ];
   for (const [environment, note] of cases) test(Object.keys(environment).join(), () => expect(notesOf({ environment })).toContain(note));
   const builtIn: [environment: Record<string, string>, note: RegExp][] = [
+    [{ USE_DKIM: "no" }, /^compat: USE_DKIM is not used: DKIM keys are made and kept by Postern, .*docs\/dkim\.md$/],
     [{ DEFER_ON_TLS_ERROR: "True" }, /^compat: DEFER_ON_TLS_ERROR is not used: .*TLS_POLICY .*docs\/policy\.md$/],
     [{ DEFER_ON_TLS_ERROR: "False" }, /^compat: DEFER_ON_TLS_ERROR is not used: TLS trouble always defers here/],
     [{ POSTFIX_smtp_dns_support_level: "dnssec" }, /^compat: POSTFIX_smtp_dns_support_level is not used: .*docs\/resolver\.md$/],
