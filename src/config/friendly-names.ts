@@ -261,8 +261,8 @@ function readAutogenerate(value: string, { senderDomains, hasDkimDomains }: Comp
   if (!on || hasDkimDomains) return good([]);
   if (senderDomains.length === 0)
     return bad("there are no sender domains that keys could be made for: set ALLOWED_SENDER_DOMAINS, or DKIM_DOMAINS");
-  const pattern = senderDomains.find((domain) => typeof domain === "string" && domain.startsWith("."));
-  if (pattern !== undefined) return bad(`no key can be made for all that ${String(pattern)} stands for: name the domains in DKIM_DOMAINS`);
+  const pattern = senderDomains.find((domain): domain is string => typeof domain === "string" && domain.startsWith("."));
+  if (pattern !== undefined) return bad(`no key can be made for all that ${pattern} stands for: name the domains in DKIM_DOMAINS`);
   return one(["dkim", "domains"], senderDomains);
 }
 
