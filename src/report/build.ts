@@ -1,0 +1,117 @@
+/**
+ * The report document (RFC 8460 §4.4): what was counted for one domain on one day in, the JSON text out. The same counts give
+ * the same text, in whatever order they come. What is left out of one that would be too large is report/fit.ts's.
+ *
+ * Counts are ours, and yet their words began with strangers. What stands here besides addresses of machines, names of hosts and
+ * short codes is the domain's own policy, as it was served (§4.4 "including any errors"), and who we are.
+ */
+import { isIP } from "node:net";
+import ipaddr from "ipaddr.js";
+import type { EmailAddress } from "../mail/address.ts";
+import { type Domain, parseDomain } from "../mail/domain.ts";
+import { cleanText } from "../mail/reply.ts";
+import type { AppliedPolicy, FailureDetail } from "../policy/observation.ts";
+import { boundsOf, type PolicyCount, type ReportDay } from "../queue/tls-reports.ts";
+import { fitPolicies } from "./fit.ts";
+import type { DocumentDetail, DocumentPolicy, ReportDocument } from "./schema.ts";
+
+export interface ReportFacts {
+  readonly day: ReportDay;
+  readonly reportDomain: Domain;
+  /** From `newReportId`: the same for all tries and all destinations (RFC 8460 §5.3). */
+  readonly id: string;
+  readonly organization: string;
+  /** Its domain is the submitter. */
+  readonly contact: EmailAddress;
+  readonly counts: readonly PolicyCount[];
+}
+
+export function buildReport({ day, reportDomain, id, organization, contact, counts }: ReportFacts): string {
+  const { begin, end } = boundsOf(day);
+  const head = {
+    "organization-name": cleanString(cleanText(organization)),
+    "date-range": { "start-datetime": dateTime(begin), "end-datetime": dateTime(end) },
+    "contact-info": contact,
+    "report-id": id,
+  };
+  const policies = counts.map((count) => policyOf(count, reportDomain));
+  const document: ReportDocument = { ...head, policies: fitPolicies(policies) };
+  return JSON.stringify(document);
+}
+
+/** RFC 3339 §5.6, whole seconds: the last one of the day is 23:59:59 (RFC 8460, Appendix B). */
+function dateTime(at: number): string {
+  return `${new Date(at).toISOString().slice(0, 19)}Z`;
+}
+
+function policyOf({ policy, successes, failures, details }: PolicyCount, reportDomain: Domain): DocumentPolicy {
+  return {
+    policy: policyMember(policy, reportDomain),
+    summary: { "total-successful-session-count": successes, "total-failure-session-count": failures },
+    ...(details.length > 0 && { "failure-details": details.map(({ detail, sessions }) => detailOf(detail, sessions)) }),
+  };
+}
+
+/** Which members a type has is not the RFC's word alone: `mx-host` is defined for `sts` only, and nothing was found to quote where nothing was found. */
+function policyMember({ type, domain, text, mxHost }: AppliedPolicy, reportDomain: Domain): DocumentPolicy["policy"] {
+  switch (type) {
+    case "sts":
+      return {
+        "policy-type": type,
+        "policy-string": text.map(cleanString),
+        "policy-domain": nameIn(domain) ?? reportDomain,
+        "mx-host": (mxHost ?? []).map((pattern) => cleanString(pattern.toLowerCase())),
+      };
+    case "tlsa":
+      return { "policy-type": type, "policy-string": text.map(cleanString), "policy-domain": nameIn(domain) ?? reportDomain };
+    case "no-policy-found":
+      return { "policy-type": type, "policy-domain": nameIn(domain) ?? reportDomain };
+  }
+}
+
+function detailOf(detail: FailureDetail, sessions: number): DocumentDetail {
+  const sendingMtaIp = addressIn(detail.sendingMtaIp);
+  const mx = nameIn(detail.receivingMxHostname);
+  const helo = heloIn(detail.receivingMxHelo);
+  const receivingIp = addressIn(detail.receivingIp);
+  const code = codeIn(detail.reasonCode);
+  return {
+    "result-type": detail.resultType,
+    ...(sendingMtaIp !== undefined && { "sending-mta-ip": sendingMtaIp }),
+    ...(mx !== undefined && { "receiving-mx-hostname": mx }),
+    ...(helo !== undefined && { "receiving-mx-helo": helo }),
+    ...(receivingIp !== undefined && { "receiving-ip": receivingIp }),
+    "failed-session-count": sessions,
+    ...(code !== undefined && { "failure-reason-code": code }),
+  };
+}
+
+/** Dotted decimal, or RFC 5952; an IPv4 address seen through a socket of both families is one (RFC 8460 §4.4). */
+function addressIn(text: string | undefined): string | undefined {
+  if (text === undefined || isIP(text) === 0 || text.includes("%")) return undefined;
+  const address = ipaddr.process(text);
+  return address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
+}
+
+/** A-labels, lower case. A name with underscores is none for mail, and was asked for in DNS all the same. */
+function nameIn(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const parsed = parseDomain(text);
+  if (parsed.ok) return parsed.value;
+  return /^[A-Za-z0-9._-]{1,253}$/.test(text) ? text.toLowerCase() : undefined;
+}
+
+/** What hosts call themselves is theirs to choose; but a name or an address literal it must be. */
+function heloIn(text: string | undefined): string | undefined {
+  return text !== undefined && /^(?:[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:]{1,60}\])$/.test(text) ? text : undefined;
+}
+
+/** Ours or the TLS library's, never the remote's words (RFC 8460 §8). */
+function codeIn(text: string | undefined): string | undefined {
+  return text !== undefined && /^[A-Za-z0-9._-]{1,64}$/.test(text) ? text : undefined;
+}
+
+/** I-JSON has no surrogates out of pairs, nor code points that are no characters (RFC 7493 §2.1). */
+function cleanString(text: string): string {
+  return text.toWellFormed().replace(/\p{Noncharacter_Code_Point}/gu, "\ufffd");
+}
