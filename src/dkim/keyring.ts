@@ -1,14 +1,25 @@
 /**
  * The keys that sign (RFC 6376, RFC 8463), as the relay uses them: settings, store and DNS in; which domain signs for an
- * author, signatures, and what an operator has to publish out.
+ * author, signatures, and what an operator has to publish out. Keys are made, DNS is looked at, and the store is told here;
+ * what that means for a key is key-states.ts, and signing itself is signers.ts.
  */
-import type { Clock } from "../clock.ts";
+import type { CancelTimer, Clock } from "../clock.ts";
 import type { DkimSettings } from "../config/settings.ts";
 import type { EmitEvent } from "../events.ts";
+import { generateKey } from "../mail/dkim-key.ts";
+import { NOT_IN_DNS } from "../mail/dkim-record.ts";
 import type { Domain } from "../mail/domain.ts";
-import type { FindSigningDomain, SignMessage } from "../mail/signing.ts";
+import { cleanText } from "../mail/reply.ts";
+import type { DkimAlgorithm, FindSigningDomain, SignMessage } from "../mail/signing.ts";
 import type { Finding } from "../policy/facts.ts";
 import type { DkimKey, DkimKeyStore } from "../queue/dkim-keys.ts";
+import { errorOf, messageOf } from "../thrown.ts";
+import { type DnsRecord, formatRecord, type KeyStatus, showKey } from "./shown.ts";
+import { endOfOverlap, findMissing, findSucceeded, isDue, isLookedAt, judgeRecord, nextSelector, WAITING_CHECK } from "./key-states.ts";
+import { Signers } from "./signers.ts";
+import { readWanted, recordName, type Wanted } from "./wanted.ts";
+
+export type { DnsRecord, KeyStatus };
 
 export interface KeyringIo {
   readonly store: DkimKeyStore;
@@ -18,25 +29,6 @@ export interface KeyringIo {
   settings(): DkimSettings & { readonly reportDomain?: Domain };
   readonly clock: Clock;
   readonly emit: EmitEvent;
-}
-
-/** A key as it may be shown. */
-export interface KeyStatus extends Omit<DkimKey, "privateKey" | "publicKey"> {
-  /** Where its record stands: `postern1r._domainkey.example.org`. */
-  readonly recordName: string;
-  /** In dkim.domains or the domain of reports; the keys of others are kept, and sign what is queued for them. */
-  readonly listed: boolean;
-}
-
-export interface DnsRecord {
-  readonly domain: Domain;
-  readonly selector: string;
-  readonly state: DkimKey["state"];
-  readonly name: string;
-  /** The whole text, for forms that take it in one piece. */
-  readonly value: string;
-  /** One line of a zone file, in strings of at most 255 octets. */
-  readonly zoneLine: string;
 }
 
 export interface Keyring {
@@ -61,4 +53,272 @@ export interface Keyring {
   checkNow(): Promise<KeyStatus[]>;
 }
 
-export declare function createKeyring(io: KeyringIo): Keyring;
+/** Questions to DNS at once. */
+const LOOKUPS = 8;
+/** Another process may take the selector meanwhile, and then has made the key. */
+const TRIES = 3;
+
+export function createKeyring(io: KeyringIo): Keyring {
+  return new StoredKeyring(io);
+}
+
+class StoredKeyring implements Keyring {
+  readonly findSigningDomain: FindSigningDomain;
+  readonly sign: SignMessage;
+  readonly #io: KeyringIo;
+  readonly #signers: Signers;
+  #wanted: Wanted | undefined;
+  /** As the store has them; read and changed in turn only. */
+  #keys: DkimKey[] = [];
+  /** What was last said of a key's record, so that it is said once. */
+  readonly #told = new Map<string, string | undefined>();
+  #turn: Promise<unknown> = Promise.resolve();
+  #cancel: CancelTimer = () => {};
+  #stopped = false;
+
+  constructor(io: KeyringIo) {
+    this.#io = io;
+    this.#signers = new Signers(io.clock, io.emit);
+    this.findSigningDomain = this.#signers.findSigningDomain;
+    this.sign = this.#signers.sign;
+  }
+
+  async start(): Promise<void> {
+    const wanted = this.#readSettings();
+    await this.#inTurn(async () => {
+      await this.#adopt(wanted);
+      for (const key of this.#keys) if (key.state === "waiting-for-dns" && isLookedAt(key, wanted)) this.#tellWaiting(key);
+      await this.#makeMissing(wanted);
+    });
+    this.#lookSoon((key) => isLookedAt(key, wanted));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancel();
+    await this.#inTurn(async () => {});
+  }
+
+  async reload(): Promise<void> {
+    const wanted = this.#readSettings();
+    await this.#inTurn(async () => {
+      await this.#adopt(wanted);
+      await this.#makeMissing(wanted);
+      await this.#tidy(wanted);
+    });
+    this.#lookSoon((key) => isDue(key, wanted, this.#io.clock.now()));
+  }
+
+  async list(): Promise<KeyStatus[]> {
+    const wanted = this.#wanted;
+    return (await this.#io.store.list()).map((key) => showKey(key, wanted));
+  }
+
+  async dnsRecords(domain?: Domain): Promise<DnsRecord[]> {
+    const keys = await this.#io.store.list();
+    return keys.filter((key) => domain === undefined || key.domain === domain).map(formatRecord);
+  }
+
+  async rotate(domain: Domain): Promise<DnsRecord[]> {
+    return this.#inTurn(async () => {
+      const wanted = this.#wanted;
+      if (wanted?.uses.has(domain) !== true) throw new Error(`${domain} is not signed for: it is not in dkim.domains`);
+      await this.#adopt(wanted);
+      const waits = (algorithm: DkimAlgorithm): boolean =>
+        this.#keysOf(domain).some((key) => key.algorithm === algorithm && key.state === "waiting-for-dns");
+      for (const algorithm of wanted.algorithms) if (!waits(algorithm)) await this.#makeKey(domain, algorithm, wanted);
+      return this.#keysOf(domain)
+        .filter((key) => key.state === "waiting-for-dns" && wanted.algorithms.includes(key.algorithm))
+        .map(formatRecord);
+    });
+  }
+
+  async checkNow(): Promise<KeyStatus[]> {
+    const wanted = this.#wanted;
+    if (wanted !== undefined) await this.#look((key) => isLookedAt(key, wanted));
+    return this.list();
+  }
+
+  #readSettings(): Wanted {
+    const settings = this.#io.settings();
+    return readWanted(settings, settings.reportDomain);
+  }
+
+  /** One change of keys at a time: each begins with what the one before left. */
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(action);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  /** Reads the store, which another process may have written to, and signs by it. */
+  async #adopt(wanted: Wanted): Promise<void> {
+    this.#keys = await this.#io.store.list();
+    this.#wanted = wanted;
+    this.#signers.use(this.#keys, wanted);
+  }
+
+  #keysOf(domain: Domain): DkimKey[] {
+    return this.#keys.filter((key) => key.domain === domain);
+  }
+
+  /** A store that takes no key now is asked again at the next look; mail goes out as before until then. */
+  async #makeMissing(wanted: Wanted): Promise<void> {
+    try {
+      for (const domain of wanted.uses.keys()) {
+        for (const algorithm of findMissing(this.#keysOf(domain), wanted)) await this.#makeKey(domain, algorithm, wanted);
+      }
+    } catch (error) {
+      this.#fault(error);
+    }
+  }
+
+  async #makeKey(domain: Domain, algorithm: DkimAlgorithm, wanted: Wanted): Promise<void> {
+    const pair = await generateKey(algorithm);
+    for (let tries = 0; tries < TRIES; tries++) {
+      const keys = this.#keysOf(domain);
+      // Of two keys the later one signs, whatever was done to the clock in between.
+      const createdAt = Math.max(this.#io.clock.now(), ...keys.map((key) => key.createdAt + 1));
+      const selector = nextSelector(keys, algorithm, wanted);
+      const key: DkimKey = { domain, selector, algorithm, ...pair, state: "waiting-for-dns", createdAt, changedAt: createdAt };
+      if (await this.#io.store.add(key)) {
+        this.#keys.push(key);
+        this.#tellWaiting(key);
+        return;
+      }
+      const before = keys.length;
+      await this.#adopt(wanted);
+      // Somebody else has just made what was missing here: one pair of keys is enough.
+      if (this.#keysOf(domain).length > before) return;
+    }
+    throw new Error(`no selector is free for a new DKIM key of ${domain}`);
+  }
+
+  #lookSoon(which: (key: DkimKey) => boolean): void {
+    this.#cancel();
+    void this.#look(which)
+      .catch((error: unknown) => this.#fault(error))
+      .finally(() => this.#lookLater());
+  }
+
+  #lookLater(): void {
+    const wanted = this.#wanted;
+    if (this.#stopped || wanted === undefined) return;
+    this.#cancel();
+    this.#cancel = this.#io.clock.after(Math.min(WAITING_CHECK, wanted.checkEvery), () =>
+      this.#lookSoon((key) => isDue(key, this.#wanted ?? wanted, this.#io.clock.now())),
+    );
+  }
+
+  /** Questions are asked out of turn, since answers may take long; what they mean is settled in turn. */
+  async #look(which: (key: DkimKey) => boolean): Promise<void> {
+    const due = await this.#inTurn(async () => {
+      const wanted = this.#wanted;
+      if (this.#stopped || wanted === undefined) return [];
+      await this.#adopt(wanted);
+      await this.#makeMissing(wanted);
+      return this.#keys.filter(which);
+    });
+    const left = due.values();
+    const ask = async (): Promise<void> => {
+      for (const key of left) {
+        const finding = await this.#findRecord(key);
+        await this.#inTurn(() => this.#settle(key, finding));
+      }
+    };
+    await Promise.all(Array.from({ length: LOOKUPS }, ask));
+    await this.#inTurn(async () => {
+      if (!this.#stopped && this.#wanted !== undefined) await this.#tidy(this.#wanted);
+    });
+  }
+
+  async #findRecord(key: DkimKey): Promise<Finding<readonly Buffer[]>> {
+    try {
+      return await this.#io.findTxt(recordName(key));
+    } catch (error) {
+      return { kind: "failed", reason: "unreachable", detail: cleanText(messageOf(error), 200) };
+    }
+  }
+
+  async #settle(asked: DkimKey, finding: Finding<readonly Buffer[]>): Promise<void> {
+    const key = this.#keys.find(({ domain, selector }) => domain === asked.domain && selector === asked.selector);
+    const uses = this.#wanted?.uses.get(asked.domain);
+    if (this.#stopped || key === undefined || uses === undefined) return;
+    const checkedAt = this.#io.clock.now();
+    const found = judgeRecord(key, finding, uses);
+    if ("noAnswer" in found) return this.#change(key, { checkedAt, problem: found.noAnswer });
+    const { fits, problem } = found;
+    if (key.state === "waiting-for-dns" && fits) {
+      await this.#change(key, { checkedAt, problem, state: "active", changedAt: checkedAt });
+      this.#tellState(key, "active", `its record is in DNS, and it signs${problem === undefined ? "" : `; but ${problem}`}`);
+      this.#told.set(recordName(key), problem);
+      return;
+    }
+    await this.#change(key, { checkedAt, problem });
+    this.#tellProblem(key, problem);
+  }
+
+  /** Keys that have been followed by others make way, and those whose time is over go. */
+  async #tidy(wanted: Wanted): Promise<void> {
+    const now = this.#io.clock.now();
+    for (const domain of wanted.uses.keys()) {
+      const { retire, drop } = findSucceeded(this.#keysOf(domain), wanted);
+      for (const { key, by } of retire) {
+        await this.#change(key, { state: "retiring", changedAt: now });
+        const until = new Date(endOfOverlap({ ...key, changedAt: now }, wanted)).toISOString();
+        this.#tellState(key, "retiring", `${by.selector} signs now; its record must stay in DNS until ${until}`);
+      }
+      for (const key of drop) await this.#remove(key, "a newer key signs already; it was never used");
+    }
+    for (const key of this.#keys) {
+      if (key.state === "retiring" && endOfOverlap(key, wanted) <= now) await this.#remove(key, "its record may be taken out of DNS");
+    }
+  }
+
+  async #change(key: DkimKey, change: Parameters<DkimKeyStore["update"]>[2]): Promise<void> {
+    if (!(await this.#io.store.update(key.domain, key.selector, change))) return this.#forget(key);
+    const { problem, ...rest } = { ...key, ...change };
+    const changed: DkimKey = { ...rest, ...(problem !== undefined && { problem }) };
+    this.#keys = this.#keys.map((other) => (other === key ? changed : other));
+    if (change.state !== undefined && this.#wanted !== undefined) this.#signers.use(this.#keys, this.#wanted);
+  }
+
+  async #remove(key: DkimKey, why: string): Promise<void> {
+    await this.#io.store.remove(key.domain, key.selector);
+    this.#forget(key);
+    this.#tellState(key, "removed", why);
+  }
+
+  #forget(key: DkimKey): void {
+    this.#keys = this.#keys.filter((other) => other !== key);
+    this.#told.delete(recordName(key));
+    if (this.#wanted !== undefined) this.#signers.use(this.#keys, this.#wanted);
+  }
+
+  #tellWaiting(key: DkimKey): void {
+    this.#told.set(recordName(key), NOT_IN_DNS);
+    this.#tellState(key, "waiting-for-dns", `it signs once its record is in DNS: postern dkim dns ${key.domain}`);
+  }
+
+  /** A key in use goes on signing, so it is no other state that is told but a problem. */
+  #tellProblem(key: DkimKey, problem: string | undefined): void {
+    const name = recordName(key);
+    if (this.#told.get(name) === problem) return;
+    this.#told.set(name, problem);
+    if (key.state === "waiting-for-dns") {
+      this.#tellState(key, key.state, problem ?? "");
+      return;
+    }
+    const goesOn = key.state === "active" ? "it goes on signing" : "mail signed with it cannot be verified";
+    const text = problem === undefined ? `DKIM ${name}: the record is in order again` : `DKIM ${name}: ${problem}; ${goesOn}`;
+    this.#io.emit({ kind: "notice", level: problem === undefined ? "info" : "warn", text });
+  }
+
+  #tellState(key: DkimKey, state: DkimKey["state"] | "removed", detail: string): void {
+    this.#io.emit({ kind: "dkim-key", domain: key.domain, selector: key.selector, state, detail });
+  }
+
+  #fault(error: unknown): void {
+    this.#io.emit({ kind: "fault", where: "dkim", error: errorOf(error) });
+  }
+}

@@ -88,11 +88,35 @@ function endOfField(block: Buffer, start: number): number {
   }
 }
 
-/**
- * The field's name in lower case if it is one that matters here, "" for any other name, undefined where the line is no
- * field. Blanks before the colon are taken too (RFC 5322 §4.5): a reader down the line may take them.
- */
+/** A field and its name, in lower case. */
+export interface NamedField extends FieldRange {
+  readonly name: string;
+}
+
+/** Every field of the block, in order; lines that are none are left out. */
+export function listFields(block: Buffer): NamedField[] {
+  const fields: NamedField[] = [];
+  for (let start = 0; start < block.length; ) {
+    const end = endOfField(block, start);
+    const length = nameLength(block, start, end);
+    if (length > 0) fields.push({ name: block.toString("latin1", start, start + length).toLowerCase(), start, end });
+    start = end;
+  }
+  return fields;
+}
+
+/** The field's name in lower case if it is one that matters here, "" for any other name, undefined where the line is no field. */
 function fieldName(block: Buffer, start: number, end: number): string | undefined {
+  const length = nameLength(block, start, end);
+  if (length === 0) return undefined;
+  return INTERESTING.has(length) ? block.toString("latin1", start, start + length).toLowerCase() : "";
+}
+
+/**
+ * Octets of the field's name; 0 where the line is no field. Blanks before the colon are taken too (RFC 5322 §4.5): a reader
+ * down the line may take them.
+ */
+function nameLength(block: Buffer, start: number, end: number): number {
   let at = start;
   while (at < end) {
     const octet = block[at] ?? 0;
@@ -100,10 +124,8 @@ function fieldName(block: Buffer, start: number, end: number): string | undefine
     at += 1;
   }
   const length = at - start;
-  if (length === 0) return undefined;
   while (block[at] === 0x20 || block[at] === 0x09) at += 1;
-  if (block[at] !== COLON) return undefined;
-  return INTERESTING.has(length) ? block.toString("latin1", start, start + length).toLowerCase() : "";
+  return block[at] === COLON ? length : 0;
 }
 
 /** The text behind the colon, unfolded, without blanks around it. */
