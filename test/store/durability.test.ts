@@ -14,7 +14,7 @@ import { findNetworkFileSystem } from "../../src/store/sqlite/folder.ts";
 import { DELIVERED, hop, newFolder, NO_LEASE, openTestStore, readBody, settlementOf, submit, T0 } from "./make.ts";
 
 /** The newest migration. */
-const SCHEMA = 2;
+const SCHEMA = 3;
 const CHILD = fileURLToPath(new URL("./child.ts", import.meta.url));
 
 type Child = ChildProcessByStdio<null, Readable, null>;

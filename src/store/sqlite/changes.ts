@@ -3,10 +3,14 @@
  * replies are writer.ts; choosing what to lease is lease-due.ts.
  */
 import type Database from "better-sqlite3";
+import { SessionCounts } from "./count-sessions.ts";
+import { changeDkimKeys } from "./dkim-keys.ts";
 import { BROKEN_PROMISE } from "./errors.ts";
 import { DueLeases } from "./lease-due.ts";
 import { STS_COLUMNS } from "./policies.ts";
+import { changeReports, forgetReports, voidClaims } from "./report-changes.ts";
 import { ENTRY_COLUMNS, MESSAGE_COLUMNS, messagePlace, placeholders, RECIPIENT_COLUMNS } from "./rows.ts";
+import { Statements } from "./statements.ts";
 import type { EnqueueRows, LeaseKey, Row, SettleRows, WriterRequest } from "./wire.ts";
 
 /** Chunks taken out in one bite: about a megabyte, so that other mail waits a few milliseconds at most. */
@@ -29,7 +33,8 @@ class BrokenPromise extends Error {
 export class Changes {
   readonly #database: Database.Database;
   readonly #due: DueLeases;
-  readonly #sql = new Map<string, Database.Statement<unknown[]>>();
+  readonly #counts: SessionCounts;
+  readonly #sql: Statements;
   readonly #insertMessage: Database.Statement<[Row]>;
   readonly #insertBody: Database.Statement<[number, Uint8Array]>;
   readonly #insertRecipient: Database.Statement<[Row]>;
@@ -45,7 +50,9 @@ export class Changes {
 
   constructor(database: Database.Database) {
     this.#database = database;
+    this.#sql = new Statements(database);
     this.#due = new DueLeases(database);
+    this.#counts = new SessionCounts(database);
     this.#insertMessage = database.prepare(`INSERT INTO message (${MESSAGE_COLUMNS}) VALUES (${placeholders(MESSAGE_COLUMNS)})`);
     this.#insertBody = database.prepare("INSERT INTO body (message, octets) VALUES (?, ?)");
     this.#insertRecipient = database.prepare(`INSERT INTO recipient (${RECIPIENT_COLUMNS}) VALUES (${placeholders(RECIPIENT_COLUMNS)})`);
@@ -82,7 +89,7 @@ export class Changes {
       case "expire-leases":
         return this.#forLeases("UPDATE entry SET due_at = min(lease_until, ?)", request.leases, [request.now]);
       case "chunk":
-        this.#run("INSERT INTO body_chunk (body, seq, octets) VALUES (?, ?, ?)", request.body, request.seq, request.octets);
+        this.#sql.run("INSERT INTO body_chunk (body, seq, octets) VALUES (?, ?, ?)", request.body, request.seq, request.octets);
         return undefined;
       case "forget-body":
         this.abandoned.push(request.body);
@@ -94,22 +101,28 @@ export class Changes {
       case "forget-messages":
         return this.#forgetMessages(request.messages);
       case "save-user":
-        this.#run("INSERT OR REPLACE INTO user (name, password_hash, may_send_as, created_at) VALUES (?, ?, ?, ?)", ...request.row);
+        this.#sql.run("INSERT OR REPLACE INTO user (name, password_hash, may_send_as, created_at) VALUES (?, ?, ?, ?)", ...request.row);
         return undefined;
       case "remove-user":
-        return this.#run("DELETE FROM user WHERE name = ?", request.name) > 0;
+        return this.#sql.run("DELETE FROM user WHERE name = ?", request.name) > 0;
       case "save-sts":
-        this.#run(`INSERT OR REPLACE INTO sts_policy (${STS_COLUMNS}) VALUES (${placeholders(STS_COLUMNS)})`, ...request.row);
+        this.#sql.run(`INSERT OR REPLACE INTO sts_policy (${STS_COLUMNS}) VALUES (${placeholders(STS_COLUMNS)})`, ...request.row);
         return undefined;
       case "forget-sts":
-        return this.#run("DELETE FROM sts_policy WHERE domain = ?", request.domain) > 0;
+        return this.#sql.run("DELETE FROM sts_policy WHERE domain = ?", request.domain) > 0;
       case "note-dane":
-        this.#run(
+        this.#sql.run(
           "INSERT INTO dane_next_hop (next_hop, seen_at) VALUES (?, ?) ON CONFLICT (next_hop) DO UPDATE SET seen_at = max(seen_at, excluded.seen_at)",
           request.nextHop,
           request.at,
         );
         return undefined;
+      case "reports":
+        return changeReports(this.#sql, request.change);
+      case "forget-reports":
+        return forgetReports(this.#sql, request);
+      case "dkim-keys":
+        return changeDkimKeys(this.#sql, request.change);
       case "probe":
         return this.#probe(request.now);
       case "vacuum":
@@ -151,6 +164,7 @@ export class Changes {
     this.#insertAttempt.run(rows.entry, entry.attempts, rows.startedAt, rows.endedAt, rows.problemType, rows.record);
     if (rows.dueAt === null) this.#dropBodyAfter(entry);
     for (const notice of rows.notices) this.#enqueue(notice, octets);
+    if (rows.observed !== undefined) for (const session of rows.observed) this.#counts.add(session);
     return undefined;
   }
 
@@ -165,7 +179,7 @@ export class Changes {
     const still = change.includes("lease_until = NULL") ? "" : " AND due_at IS NULL";
     let changed = 0;
     for (const [entry, generation] of leases)
-      changed += this.#run(
+      changed += this.#sql.run(
         `${change} WHERE id = ? AND generation = ? AND lease_until IS NOT NULL${still}`,
         ...parameters,
         entry,
@@ -179,7 +193,7 @@ export class Changes {
    * that has expired stays due, so that its sender hears of it. One that was tried keeps what its own attempt met.
    */
   #postpone(request: WriterRequest & { op: "postpone" }): number {
-    return this.#run(
+    return this.#sql.run(
       "UPDATE entry SET due_at = min(expires_at, ? + abs(random() % ?)), " +
         "problem_type = CASE WHEN attempts > 0 AND problem IS NOT NULL THEN problem_type ELSE ? END, " +
         "problem = CASE WHEN attempts > 0 AND problem IS NOT NULL THEN problem ELSE ? END WHERE id IN (" +
@@ -198,7 +212,7 @@ export class Changes {
   #makeDue(entries: readonly number[], now: number): number {
     let changed = 0;
     for (const entry of entries)
-      changed += this.#run("UPDATE entry SET due_at = min(due_at, ?) WHERE id = ? AND due_at IS NOT NULL", now, entry);
+      changed += this.#sql.run("UPDATE entry SET due_at = min(due_at, ?) WHERE id = ? AND due_at IS NOT NULL", now, entry);
     return changed;
   }
 
@@ -206,13 +220,13 @@ export class Changes {
     this.rememberHighest();
     let forgotten = 0;
     for (const number of messages) {
-      const row = this.#prepare(`SELECT ${MESSAGE_COLUMNS} FROM message WHERE number = ?`).raw().get(number);
+      const row = this.#sql.raw(`SELECT ${MESSAGE_COLUMNS} FROM message WHERE number = ?`, number)[0];
       if (row === undefined) continue;
-      const place = messagePlace(row as Row);
+      const place = messagePlace(row);
       if (this.#siblingLives.get(place.firstEntry, place.firstEntry + place.entries) !== undefined) continue;
-      this.#run("DELETE FROM attempt WHERE entry >= ? AND entry < ?", place.firstEntry, place.firstEntry + place.entries);
-      this.#run("DELETE FROM recipient WHERE id >= ? AND id < ?", place.firstRecipient, place.firstRecipient + place.recipients);
-      forgotten += this.#run("DELETE FROM message WHERE number = ?", number);
+      this.#sql.run("DELETE FROM attempt WHERE entry >= ? AND entry < ?", place.firstEntry, place.firstEntry + place.entries);
+      this.#sql.run("DELETE FROM recipient WHERE id >= ? AND id < ?", place.firstRecipient, place.firstRecipient + place.recipients);
+      forgotten += this.#sql.run("DELETE FROM message WHERE number = ?", number);
     }
     return forgotten;
   }
@@ -220,7 +234,7 @@ export class Changes {
   /** Keys are never given twice, also when the rows that had them are gone. */
   rememberHighest(): void {
     for (const [key, query] of HIGHEST)
-      this.#run(
+      this.#sql.run(
         `INSERT INTO meta (key, value) SELECT ?, n FROM (${query}) WHERE n IS NOT NULL ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)`,
         key,
       );
@@ -235,53 +249,40 @@ export class Changes {
   }
 
   #probe(now: number): undefined {
-    this.#run("INSERT OR REPLACE INTO meta (key, value) VALUES ('probe', ?)", now);
-    const read = this.#prepare("SELECT value FROM meta WHERE key = 'probe'").pluck().get();
+    this.#sql.run("INSERT OR REPLACE INTO meta (key, value) VALUES ('probe', ?)", now);
+    const read = this.#sql.pluck<number>("SELECT value FROM meta WHERE key = 'probe'");
     if (read !== now) throw new Error(`wrote ${now} and read ${String(read)} back`);
     return undefined;
   }
 
-  /** At the start: leases of a former process are void, and what was under way is due at once. */
+  /** At the start: leases and claims of a former process are void, and what was under way is due at once. */
   voidLeases(now: number): number {
-    return this.#run("UPDATE entry SET due_at = ?, lease_until = NULL WHERE due_at IS NULL", now);
+    voidClaims(this.#sql);
+    return this.#sql.run("UPDATE entry SET due_at = ?, lease_until = NULL WHERE due_at IS NULL", now);
   }
 
   /** At the start: the next large body behind `after`, up to `last`, that no live message names. */
   findOrphan(after: number, last: number): number | undefined {
-    const orphan = this.#prepare(
+    return this.#sql.pluck<number>(
       "WITH RECURSIVE stored (body) AS (SELECT min(body) FROM body_chunk WHERE body > ? UNION ALL " +
         "SELECT (SELECT min(body) FROM body_chunk WHERE body > stored.body) FROM stored WHERE body IS NOT NULL) " +
         "SELECT body FROM stored WHERE body <= ? AND NOT EXISTS (SELECT 1 FROM message m JOIN entry e " +
         "ON e.id >= m.first_entry AND e.id < m.first_entry + m.entries WHERE m.chunked_body = stored.body) LIMIT 1",
-    )
-      .pluck()
-      .get(after, last);
-    return typeof orphan === "number" ? orphan : undefined;
+      after,
+      last,
+    );
   }
 
   /** Takes a few chunks of a body out; false when none was left. */
   bite(body: number): boolean {
     return (
-      this.#run(
+      this.#sql.run(
         "DELETE FROM body_chunk WHERE body = ? AND seq IN (SELECT seq FROM body_chunk WHERE body = ? ORDER BY seq LIMIT ?)",
         body,
         body,
         CHUNKS_PER_BITE,
       ) > 0
     );
-  }
-
-  #run(sql: string, ...parameters: readonly unknown[]): number {
-    return this.#prepare(sql).run(...parameters).changes;
-  }
-
-  #prepare(sql: string): Database.Statement<unknown[]> {
-    let statement = this.#sql.get(sql);
-    if (statement === undefined) {
-      statement = this.#database.prepare(sql);
-      this.#sql.set(sql, statement);
-    }
-    return statement;
   }
 }
 

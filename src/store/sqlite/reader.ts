@@ -5,10 +5,12 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import type { User } from "../../queue/store.ts";
 import { openForReading } from "./database.ts";
+import { findDkimKeys } from "./dkim-keys.ts";
 import { describeError } from "./errors.ts";
 import { firstNumberAt } from "./ids.ts";
 import { Listing } from "./list.ts";
 import { findDane, findSts, listSts } from "./policies.ts";
+import * as reports from "./report-answers.ts";
 import { Statements } from "./statements.ts";
 import { Summaries } from "./summaries.ts";
 import type { ReaderQueries, ReaderReply, ReaderRequest } from "./wire.ts";
@@ -36,6 +38,16 @@ function makeAnswers(sql: Statements): Answers {
     findSts: (policyDomain) => findSts(sql, policyDomain),
     listSts: (limit, after) => listSts(sql, limit, after),
     findDane: (nextHop) => findDane(sql, nextHop),
+    listCounted: (day, limit, after) => reports.listCounted(sql, day, limit, after),
+    counts: (day, domain) => reports.counts(sql, day, domain),
+    failedDomains: (day) => reports.failedDomains(sql, day),
+    daysWithoutReports: (before) => reports.daysWithoutReports(sql, before),
+    domainsWithoutReport: (day, limit) => reports.domainsWithoutReport(sql, day, limit),
+    nextReportDue: () => reports.nextReportDue(sql),
+    listReports: (filter, limit, after) => reports.listReports(sql, filter, limit, after),
+    findReport: (day, domain) => reports.findReport(sql, day, domain),
+    findRua: (uri) => reports.findRua(sql, uri),
+    dkimKeys: () => findDkimKeys(sql),
     freeOctets: () => (sql.pluck<number>("PRAGMA freelist_count") ?? 0) * (sql.pluck<number>("PRAGMA page_size") ?? 0),
   };
 }

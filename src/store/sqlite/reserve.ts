@@ -4,9 +4,22 @@
  */
 import { closeSync, existsSync, fsyncSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import path from "node:path";
+import type { WriterRequest } from "./wire.ts";
 
 const LARGEST = 8 * 1024 * 1024;
 const BLOCK = Buffer.alloc(1024 * 1024);
+
+/** What may not take the room that is kept for settlements; they bring their counts (RFC 8460 §4.2) along. */
+export const NOT_FROM_THE_RESERVE: ReadonlySet<WriterRequest["op"]> = new Set([
+  "enqueue",
+  "chunk",
+  "probe",
+  "save-sts",
+  "note-dane",
+  // A report that is sent again has the same id, and receivers drop it (RFC 8460 §5.3); a document may be megabytes.
+  "reports",
+  "dkim-keys",
+]);
 
 export class Reserve {
   readonly #file: string;

@@ -2,7 +2,7 @@
  * Messages, recipients, entries as rows and back. The order of the columns is said once, here; both threads use it.
  */
 import type { EmailAddress, ReversePath } from "../../mail/address.ts";
-import type { NextHop } from "../../mail/domain.ts";
+import type { Domain, NextHop } from "../../mail/domain.ts";
 import type { NotifyWishes } from "../../mail/envelope.ts";
 import type { NewMessage, Origin, QueuedRecipient, QueueId } from "../../queue/entry.ts";
 import type { Row, SqlValue } from "./wire.ts";
@@ -12,7 +12,7 @@ export type MessageFacts = Omit<NewMessage, "recipients">;
 
 export const MESSAGE_COLUMNS =
   "number, id, sender, submitter, listener, client_address, ehlo_name, user_name, submission_tls, return_content, envelope_id, tls_tag, " +
-  "eight_bit, utf8_headers, message_id, received_at, expires_at, size, chunked_body, first_entry, entries, first_recipient, recipients";
+  "signing_domain, body_hash, eight_bit, utf8_headers, message_id, received_at, expires_at, size, chunked_body, first_entry, entries, first_recipient, recipients";
 
 export const RECIPIENT_COLUMNS = "id, message, entry, address, next_hop, notify, original_recipient, state";
 
@@ -49,6 +49,8 @@ export function messageRow(message: NewMessage, size: number, place: MessagePlac
     message.returnContent ?? null,
     message.envelopeId ?? null,
     message.tlsTag ?? null,
+    message.signing?.domain ?? null,
+    message.signing?.bodyHash ?? null,
     message.needs.eightBit ? 1 : 0,
     message.needs.utf8Headers ? 1 : 0,
     message.messageId ?? null,
@@ -76,6 +78,8 @@ type MessageTuple = readonly [
   returnContent: "full" | "headers" | null,
   envelopeId: string | null,
   tlsTag: "required" | "optional" | null,
+  signingDomain: Domain | null,
+  bodyHash: string | null,
   eightBit: number,
   utf8Headers: number,
   messageId: string | null,
@@ -103,6 +107,8 @@ export function messageFacts(row: Row): MessageFacts {
     returnContent,
     envelopeId,
     tlsTag,
+    signingDomain,
+    bodyHash,
     eightBit,
     utf8Headers,
     messageId,
@@ -125,6 +131,7 @@ export function messageFacts(row: Row): MessageFacts {
     ...(returnContent !== null && { returnContent }),
     ...(envelopeId !== null && { envelopeId }),
     ...(tlsTag !== null && { tlsTag }),
+    ...(signingDomain !== null && bodyHash !== null && { signing: { domain: signingDomain, bodyHash } }),
     needs: { eightBit: eightBit === 1, utf8Headers: utf8Headers === 1 },
     ...(messageId !== null && { messageId }),
     receivedAt,
@@ -137,11 +144,11 @@ export function messagePlace(row: Row): MessagePlace & { readonly recipients: nu
   const tuple = row as unknown as MessageTuple;
   return {
     number: tuple[0],
-    chunkedBody: tuple[18],
-    firstEntry: tuple[19],
-    entries: tuple[20],
-    firstRecipient: tuple[21],
-    recipients: tuple[22],
+    chunkedBody: tuple[20],
+    firstEntry: tuple[21],
+    entries: tuple[22],
+    firstRecipient: tuple[23],
+    recipients: tuple[24],
   };
 }
 

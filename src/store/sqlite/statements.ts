@@ -1,4 +1,4 @@
-/** Prepared statements of a reader by their text. Each is run to its end at once: an open one would pin the log. */
+/** Prepared statements of a connection by their text. Each is run to its end at once: an open one would pin the log. */
 import type Database from "better-sqlite3";
 import type { Row } from "./wire.ts";
 
@@ -25,6 +25,11 @@ export class Statements {
 
   raw(sql: string, ...values: unknown[]): Row[] {
     return this.#prepare(sql, "raw").all(...values) as Row[];
+  }
+
+  /** How many rows it changed. */
+  run(sql: string, ...values: readonly unknown[]): number {
+    return this.#prepare(sql).run(...values).changes;
   }
 
   #prepare(sql: string, mode: "rows" | "pluck" | "raw" = "rows"): Database.Statement<unknown[]> {

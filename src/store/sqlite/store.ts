@@ -8,10 +8,9 @@ import type { EmitEvent } from "../../events.ts";
 import type { NextHop } from "../../mail/domain.ts";
 import type { DkimKeyStore } from "../../queue/dkim-keys.ts";
 import type { BodySource, Lease, LeasedEntry, NewMessage, QueueId } from "../../queue/entry.ts";
-import type { DeliveryProblem, RecipientOutcome, Settlement } from "../../queue/settlement.ts";
+import type { DeliveryProblem, Settlement } from "../../queue/settlement.ts";
 import type { BodyWriter, EnqueueOptions, PolicyStore, QueueAdmin, QueueStore, StorageTrouble, UserStore } from "../../queue/store.ts";
 import type { TlsReportStore } from "../../queue/tls-reports.ts";
-import { attemptText } from "./attempt-text.ts";
 import { SqliteAdmin } from "./admin.ts";
 import { SqliteDkimKeys } from "./dkim-keys.ts";
 import { type LastKeys, type PreparedMessage, prepareMessage } from "./enqueue-rows.ts";
@@ -22,9 +21,10 @@ import { ReaderLink } from "./reader-link.ts";
 import { SqliteReports } from "./reports.ts";
 import { Room } from "./room.ts";
 import { entryFacts, messageFacts, messagePlace, queuedRecipient } from "./rows.ts";
+import { settleRows } from "./settle-rows.ts";
 import { bodyInMemory, bodyOnDisk, Spool, type SpooledBody, SpoolWriter } from "./spool.ts";
 import { SqliteUsers } from "./users.ts";
-import type { LeasedRows, LeaseKey, OpenedFile, Row, Statistics } from "./wire.ts";
+import type { LeasedRows, LeaseKey, OpenedFile, Statistics } from "./wire.ts";
 import { WriterLink } from "./writer-link.ts";
 
 export interface SqliteOptions {
@@ -89,8 +89,8 @@ export class SqliteStore implements QueueStore {
     this.admin = new SqliteAdmin(reader, writer, () => this.#leases.size);
     this.users = new SqliteUsers(reader, writer);
     this.policies = new SqlitePolicies(reader, writer);
-    this.reports = new SqliteReports();
-    this.dkimKeys = new SqliteDkimKeys();
+    this.reports = new SqliteReports(reader, writer);
+    this.dkimKeys = new SqliteDkimKeys(reader, writer);
   }
 
   /** Rejects with a sentence for the operator when the file is refused. */
@@ -204,29 +204,16 @@ export class SqliteStore implements QueueStore {
   }
 
   async saveSettlement(lease: Lease, settlement: Settlement, options: EnqueueOptions): Promise<LeasedEntry[] | "lease-lost"> {
-    const { attempt, nextAttempt } = settlement;
-    const problem = attempt.problem ?? settlement.recipients.map(({ outcome }) => problemOf(outcome)).find((found) => found !== undefined);
     const notices = settlement.notices.map((notice) =>
       this.#prepare(notice.message, { kind: "small", octets: notice.body }, notice.body.length, options),
     );
+    const rows = settleRows(
+      lease,
+      settlement,
+      notices.map((notice) => notice.rows),
+    );
     const saved = await this.#writer.settle(
-      {
-        op: "settle",
-        rows: {
-          entry: lease.entryId,
-          generation: lease.generation,
-          dueAt: nextAttempt ?? null,
-          problemType: problem?.type ?? null,
-          problem: problem === undefined ? null : JSON.stringify(problem),
-          recipients: settlement.recipients.map(({ recipientId, outcome }) => outcomeRow(lease, recipientId, outcome, attempt.endedAt)),
-          final: settlement.recipients.reduce((count, { outcome }) => count + (outcome.kind === "waiting" ? 0 : 1), 0),
-          startedAt: attempt.startedAt,
-          endedAt: attempt.endedAt,
-          // Text costs the event loop less than an object that is copied to another thread and written there.
-          record: attemptText(attempt),
-          notices: notices.map(({ rows }) => rows),
-        },
-      },
+      { op: "settle", rows },
       settlement.notices.map(({ body }) => body),
     );
     this.#leases.forget(lease);
@@ -299,14 +286,4 @@ export class SqliteStore implements QueueStore {
       for (const lease of ended) if (!this.#leases.has(lease)) this.#leases.remember(lease, 0);
     });
   }
-}
-
-function problemOf(outcome: RecipientOutcome): DeliveryProblem | undefined {
-  return outcome.kind === "delivered" ? undefined : outcome.problem;
-}
-
-/** State, settled at, outcome, id, entry. */
-function outcomeRow(lease: Lease, recipientId: number, outcome: RecipientOutcome, endedAt: number): Row {
-  const detail = outcome.kind === "delivered" ? { host: outcome.host, reply: outcome.reply } : outcome.problem;
-  return [outcome.kind, outcome.kind === "waiting" ? null : endedAt, JSON.stringify(detail), recipientId, lease.entryId];
 }

@@ -2,10 +2,14 @@
  * What the threads say to each other. The main thread prepares rows, so that the writer only binds and commits; rows
  * are arrays in the order of rows.ts, because names would cross with every message.
  */
+import type { DkimKey } from "../../queue/dkim-keys.ts";
 import type { DestinationSummary, EntrySummary, KeptStsPolicy, MessageStory, QueueFilter, QueueTotals, User } from "../../queue/store.ts";
 import type { ProblemType } from "../../queue/settlement.ts";
-import type { NextHop } from "../../mail/domain.ts";
+import type { Domain, NextHop } from "../../mail/domain.ts";
+import type { CountedDomain, PolicyCount, ReportDay, RuaRecord, TlsReport } from "../../queue/tls-reports.ts";
 import type { ThreadError } from "./errors.ts";
+import type { ObservedSession } from "./observed.ts";
+import type { ReportFilter } from "./report-rows.ts";
 
 export type SqlValue = string | number | null;
 export type Row = readonly SqlValue[];
@@ -35,10 +39,32 @@ export interface SettleRows {
   readonly endedAt: number;
   readonly record: string;
   readonly notices: readonly EnqueueRows[];
+  /** Absent with most: a session is counted once, whatever it carries. */
+  observed?: readonly ObservedSession[];
 }
 
 /** A lease as the writer needs it: entry, generation. */
 export type LeaseKey = readonly [entry: number, generation: number];
+
+export type ReportChange =
+  | { readonly what: "add"; readonly rows: readonly Row[] }
+  | { readonly what: "claim"; readonly now: number; readonly until: number; readonly limit: number }
+  /** `values`: state, due at, destinations, detail, ended at, document; NULL where it stays as it is. */
+  | { readonly what: "save"; readonly day: string; readonly domain: string; readonly generation: number; readonly values: Row }
+  | { readonly what: "make-due"; readonly day: string; readonly domain: string; readonly now: number; readonly giveUpAt: number }
+  | { readonly what: "save-rua"; readonly row: Row };
+
+export type DkimKeyChange =
+  | { readonly what: "add"; readonly row: Row }
+  /** `values`: state, changed at, checked at; NULL where it stays as it is. */
+  | {
+      readonly what: "update";
+      readonly domain: string;
+      readonly selector: string;
+      readonly values: Row;
+      readonly problem: { readonly text: string | null } | undefined;
+    }
+  | { readonly what: "remove"; readonly domain: string; readonly selector: string };
 
 export type WriterRequest =
   | { readonly op: "enqueue"; readonly rows: EnqueueRows }
@@ -65,6 +91,9 @@ export type WriterRequest =
   | { readonly op: "save-sts"; readonly row: Row }
   | { readonly op: "forget-sts"; readonly domain: string }
   | { readonly op: "note-dane"; readonly nextHop: string; readonly at: number }
+  | { readonly op: "reports"; readonly change: ReportChange }
+  | { readonly op: "forget-reports"; readonly countsBefore: string; readonly reportsBefore: number; readonly bite: number }
+  | { readonly op: "dkim-keys"; readonly change: DkimKeyChange }
   | { readonly op: "probe"; readonly now: number }
   | { readonly op: "vacuum"; readonly pages: number }
   | { readonly op: "refill-reserve" }
@@ -147,6 +176,16 @@ export interface ReaderQueries {
   findSts(policyDomain: string): KeptStsPolicy | undefined;
   listSts(limit: number, after: string): KeptStsPolicy[];
   findDane(nextHop: string): number | undefined;
+  listCounted(day: string, limit: number, after: string): CountedDomain[];
+  counts(day: string, domain: string): PolicyCount[];
+  failedDomains(day: string): Domain[];
+  daysWithoutReports(before: string): ReportDay[];
+  domainsWithoutReport(day: string, limit: number): Domain[];
+  nextReportDue(): number | undefined;
+  listReports(filter: ReportFilter, limit: number, after: string | undefined): TlsReport[];
+  findReport(day: string, domain: string): TlsReport | undefined;
+  findRua(uri: string): RuaRecord | undefined;
+  dkimKeys(): DkimKey[];
   freeOctets(): number;
 }
 

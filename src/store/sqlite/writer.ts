@@ -10,7 +10,7 @@ import { openForWriting } from "./database.ts";
 import { corruptionAdvice, describeError, isCorrupt, judgeCode, type ThreadError } from "./errors.ts";
 import { prepareFolder } from "./folder.ts";
 import { type FolderLock, takeFolderLock } from "./lock.ts";
-import { Reserve } from "./reserve.ts";
+import { NOT_FROM_THE_RESERVE, Reserve } from "./reserve.ts";
 import type { FromWriter, Statistics, ToWriter, WriterRequest, WriterSettings } from "./wire.ts";
 
 /** A reply in the making. */
@@ -33,8 +33,6 @@ const GROUP_REQUESTS = 500;
 const GROUP_OCTETS = 8 * 1024 * 1024;
 /** Chunks of large bodies have transactions of their own between the groups, about a megabyte each. */
 const CHUNK_GROUP = 4;
-/** What may not take the room that is kept for settlements. */
-const NOT_FROM_THE_RESERVE: ReadonlySet<WriterRequest["op"]> = new Set(["enqueue", "chunk", "probe", "save-sts", "note-dane"]);
 /** After a failed bite of housekeeping, wait before the next. */
 const HOUSEKEEPING_PAUSE = 5000;
 
