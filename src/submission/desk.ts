@@ -8,6 +8,7 @@ import type { EmitEvent } from "../events.ts";
 import { type EmailAddress, parseAddress } from "../mail/address.ts";
 import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { NextHop } from "../mail/domain.ts";
+import type { FindSigningDomain } from "../mail/signing.ts";
 import type { QueueStore } from "../queue/store.ts";
 import { type AcceptRules, parseDomainList } from "./accept.ts";
 import type { ServerCertificate } from "./certificate.ts";
@@ -37,6 +38,7 @@ export interface Desk {
   readonly emit: EmitEvent;
   readonly logins: Logins;
   readonly doors: Doors;
+  readonly findSigningDomain: FindSigningDomain | undefined;
   leaseNow(nextHop: NextHop, submitter: Submitter): boolean;
   leaseUntil(): number;
   accepted(entries: LeasedEntry[]): void;

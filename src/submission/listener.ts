@@ -6,6 +6,7 @@ import type { Clock } from "../clock.ts";
 import type { ListenerSettings, Settings, SubmissionSettings } from "../config/settings.ts";
 import type { EmitEvent } from "../events.ts";
 import type { NextHop } from "../mail/domain.ts";
+import type { FindSigningDomain } from "../mail/signing.ts";
 import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { QueueStore, UserStore } from "../queue/store.ts";
 import { messageOf } from "../thrown.ts";
@@ -33,6 +34,8 @@ export interface SubmissionIo extends FromElsewhere {
   readonly clock: Clock;
   readonly random: () => number;
   readonly emit: EmitEvent;
+  /** Asked for each message; absent: nothing is signed. */
+  readonly findSigningDomain?: FindSigningDomain;
   leaseNow(nextHop: NextHop, submitter: Submitter): boolean;
   leaseUntil(): number;
   /** Entries that were leased while they were enqueued: theirs is the next attempt. */
@@ -94,6 +97,7 @@ export async function startSubmission(io: SubmissionIo): Promise<Submission> {
     emit: io.emit,
     logins,
     doors: new Doors(settings.limits, clock),
+    findSigningDomain: io.findSigningDomain,
     leaseNow: (nextHop, submitter) => io.leaseNow(nextHop, submitter),
     leaseUntil: () => io.leaseUntil(),
     accepted: (entries) => io.accepted(entries),

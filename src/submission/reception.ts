@@ -2,7 +2,8 @@
  * One message from DATA to its reply: the spool is fed, the envelope joins it, the store makes both durable, and only then
  * is there a 250 (RFC 5321 §6.1). Also watches how fast the octets come. The dialogue around it is session.ts.
  */
-import { parseAddress, type ReversePath } from "../mail/address.ts";
+import { domainOf, parseAddress, type ReversePath } from "../mail/address.ts";
+import { type Domain, literalAddress } from "../mail/domain.ts";
 import { fieldText, type HeaderScan, readMailboxes, readMessageId, saysTlsRequiredNo } from "../mail/header.ts";
 import { formatDate, formatMessageId, formatReceived, type TransmissionType } from "../mail/received.ts";
 import type { NewMessage, NewRecipient, Origin, QueueId } from "../queue/entry.ts";
@@ -45,6 +46,7 @@ export class Reception implements DataSink {
   readonly #settled: (outcome: Outcome, done: () => void) => void;
   #messageId: string | undefined;
   #tlsTag: NewMessage["tlsTag"];
+  #signingDomain: Domain | undefined;
   #windowStart: number;
   #windowOctets = 0;
   /** The store holds the client back, so its slowness is ours. */
@@ -122,7 +124,7 @@ export class Reception implements DataSink {
   }
 
   /** Our fields: Received in front, then what the submitter left out (RFC 6409 §8.2, §8.3). */
-  #judge(block: Buffer, scan: HeaderScan): { prelude: string } | { refusal: string } {
+  #judge(block: Buffer, scan: HeaderScan): { prelude: string; hashBody: boolean } | { refusal: string } {
     const { settings } = this.#desk.rules;
     if (settings.checkFromHeader) {
       const refusal = this.#judgeFrom(block, scan);
@@ -150,7 +152,23 @@ export class Reception implements DataSink {
       this.#messageId = readMessageId(block, scan.messageId);
     }
     if (!scan.hasDate) prelude += `Date: ${formatDate(this.#receivedAt)}\r\n`;
-    return { prelude };
+    this.#signingDomain = this.#findSigningDomain(block, scan);
+    return { prelude, hashBody: this.#signingDomain !== undefined };
+  }
+
+  /**
+   * Whose DKIM signature the message gets: one of its author, where that is plain and this client may send as it, for we
+   * vouch for it (RFC 6376 §1.1). A message with two From fields shows some readers another author (§8.15). One that bears
+   * a signature gets ours too: it may be of anybody, and what we or those before us changed may have broken it (§4.1).
+   */
+  #findSigningDomain(block: Buffer, scan: HeaderScan): Domain | undefined {
+    const { findSigningDomain } = this.#desk;
+    const [field, second] = scan.from;
+    if (findSigningDomain === undefined || field === undefined || second !== undefined) return undefined;
+    const author = parseAddress(readMailboxes(fieldText(block, field))?.[0] ?? "");
+    if (!author.ok || this.#submittal.judgeSender(author.value) !== undefined) return undefined;
+    const domain = domainOf(author.value);
+    return literalAddress(domain) === undefined ? findSigningDomain(domain as Domain) : undefined;
   }
 
   /** RFC 6409 §6.1: whoever may not send as an address may not claim to be it either. */
@@ -171,7 +189,7 @@ export class Reception implements DataSink {
   }
 
   #finish(done: () => void): void {
-    const { body, refusal } = this.#spool;
+    const { body, bodyHash, refusal } = this.#spool;
     if (refusal !== undefined || body === undefined) {
       this.#settled({ reply: refusal ?? "451 4.3.0 the message could not be kept", accepted: false }, done);
       return;
@@ -190,6 +208,7 @@ export class Reception implements DataSink {
       ...(submittal.returnContent !== undefined && { returnContent: submittal.returnContent }),
       ...(submittal.envelopeId !== undefined && { envelopeId: submittal.envelopeId }),
       ...(this.#tlsTag !== undefined && { tlsTag: this.#tlsTag }),
+      ...(this.#signingDomain !== undefined && bodyHash !== undefined && { signing: { domain: this.#signingDomain, bodyHash } }),
       ...(this.#messageId !== undefined && { messageId: this.#messageId }),
     };
     const options = { leaseNow: desk.leaseNow, leaseUntil: desk.leaseUntil() };

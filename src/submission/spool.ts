@@ -1,9 +1,11 @@
 /**
  * A message's text on its way into the store: octets in as they come, dots unstuffed; header judged and edited, our own
  * fields in front, line ends mended where that is allowed, out in blocks. Memory is bounded by the header's limit and one
- * block, whatever the message's size. What cannot be sent on is refused here (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1).
+ * block, whatever the message's size. What cannot be sent on is refused here (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1). The
+ * body of a message that will be signed is hashed as it goes into the store, so that nobody needs to read it again.
  */
 import { isAscii, isUtf8 } from "node:buffer";
+import { type BodyHash, createBodyHash } from "../mail/dkim-body.ts";
 import type { ContentNeeds } from "../mail/envelope.ts";
 import { type HeaderScan, scanHeader } from "../mail/header.ts";
 import type { BodyWriter } from "../queue/store.ts";
@@ -19,8 +21,11 @@ export interface SpoolOptions {
   /** A bare LF becomes CRLF and a bare CR a blank; else both are refused. */
   readonly mendLineEnds: boolean;
   newBody(): BodyWriter;
-  /** Our fields for this header, or the reply that refuses it; ASCII. */
-  readonly judge: (block: Buffer, scan: HeaderScan) => { readonly prelude: string } | { readonly refusal: string };
+  /** Our fields for this header, ASCII, and whether its body is to be hashed; or the reply that refuses it. */
+  readonly judge: (
+    block: Buffer,
+    scan: HeaderScan,
+  ) => { readonly prelude: string; readonly hashBody?: boolean } | { readonly refusal: string };
   /** The reply for an error of the store. */
   readonly storageReply: (error: unknown) => string;
 }
@@ -29,6 +34,7 @@ export interface SpoolOptions {
 const BLOCK = 64 * 1024;
 const FIRST_BLOCK = 8 * 1024;
 const HEADER_END = Buffer.from("\r\n\r\n");
+const EMPTY_LINE = 2;
 
 export class Spool {
   /** Why the message is not taken; once set, the rest is read and forgotten. */
@@ -36,6 +42,8 @@ export class Spool {
   /** Octets that came, dots unstuffed (RFC 1870 §3). */
   received = 0;
   body: BodyWriter | undefined;
+  /** `bh=` of DKIM, once everything is in; only where `judge` asked for it. */
+  bodyHash: string | undefined;
   readonly #options: SpoolOptions;
   readonly #lines = new LineCheck();
   /** A CR at the end of what came: only the next octet tells whether it is bare. */
@@ -45,6 +53,7 @@ export class Spool {
   #inBody = false;
   #eightBit = false;
   #utf8Headers = false;
+  #hash: BodyHash | undefined;
   #block: Buffer | undefined;
   #used = 0;
 
@@ -127,6 +136,7 @@ export class Spool {
 
   #pass(octets: Buffer, last: boolean): void | Promise<void> {
     if (this.#inBody) {
+      this.#hashBody(octets, last);
       if (!this.#eightBit && !isAscii(octets)) this.#eightBit = true;
       return this.#store(octets, last);
     }
@@ -182,6 +192,8 @@ export class Spool {
     const removed = scan.unwanted.reduce((sum, range) => sum + range.end - range.start, 0);
     const total = verdict.prelude.length + octets.length - removed;
     this.#inBody = true;
+    if (verdict.hashBody === true) this.#hash = createBodyHash();
+    this.#hashBody(rest.subarray(EMPTY_LINE), last);
     this.body = this.#newBody();
     if (this.body === undefined) return undefined;
     // Small messages get a block of exactly their size: the read buffer, which may be much larger, is not kept alive.
@@ -196,6 +208,12 @@ export class Spool {
     pieces.push(octets.subarray(from));
     this.#headLength = 0;
     return this.#storeAll(pieces, 0, last);
+  }
+
+  #hashBody(octets: Buffer, last: boolean): void {
+    if (this.#hash === undefined) return;
+    this.#hash.update(octets);
+    if (last) this.bodyHash = this.#hash.digest();
   }
 
   #newBody(): BodyWriter | undefined {
