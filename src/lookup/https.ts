@@ -1,0 +1,250 @@
+/**
+ * One HTTPS request to a host that a stranger's zone named: an MTA-STS policy host (lookup/sts-fetch.ts), a collector of TLS
+ * reports (report/post.ts). The request in; what its reader made of the response, or why there was none, out. The host must be
+ * proven, by a certificate that holds for its name; it is asked at the first of its addresses that takes a connection, none of
+ * them of special use; nothing is followed, and everything has its limit.
+ *
+ * Whatever the environment could turn (NODE_OPTIONS, NODE_TLS_REJECT_UNAUTHORIZED, proxies) is set by hand. No TLS session is
+ * resumed, since a resumed one is called authorized with no certificate at all.
+ */
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from "node:http";
+import { type RequestOptions, request } from "node:https";
+import type { LookupFunction } from "node:net";
+import { type ConnectionOptions, type PeerCertificate, type SecureContext, TLSSocket } from "node:tls";
+import type { Clock } from "../clock.ts";
+import type { Domain } from "../mail/domain.ts";
+import { cleanText } from "../mail/reply.ts";
+import type { DnsLookup, Finding, HostAddress } from "../policy/facts.ts";
+import type { WhoActs } from "../policy/outcome.ts";
+import { codeOf, messageOf } from "../thrown.ts";
+import type { AddressGuard } from "./special-addresses.ts";
+import { describeTrustError, findNameFault, trustErrorOf } from "./sts-trust.ts";
+
+export const HTTPS_PORT = 443;
+
+/** Why there was no response to read. `detail` is a clean sentence that names the host, save for `certificate`: a clause on it. */
+export interface HttpsFailure {
+  readonly stage:
+    | "name"
+    | "addresses"
+    | "forbidden"
+    | "connect"
+    /** `code`: what Node calls it, `CERT_HAS_EXPIRED`; absent where the certificate holds for another name. */
+    | "certificate"
+    /** Behind the handshake: the host may have heard the request. */
+    | "exchange"
+    | "time"
+    | "stopped";
+  readonly detail: string;
+  readonly whoActs: WhoActs;
+  readonly code?: string;
+}
+
+export interface HttpsRequest<T> {
+  readonly host: Domain;
+  readonly port: number;
+  readonly method: "GET" | "POST";
+  /** Path and query. */
+  readonly path: string;
+  /** Beside Host, User-Agent and Connection. */
+  readonly headers: OutgoingHttpHeaders;
+  readonly body?: Buffer;
+  readonly context: SecureContext;
+  /** Milliseconds for the whole exchange, the look-up of the host's addresses included. */
+  readonly timeout: number;
+  /** Ends it at once; its reason may be a clause that says why. */
+  readonly stop?: AbortSignal;
+  /** Takes the response, as much of it as it wants to; with `done` the connection is closed. */
+  readonly read: (response: IncomingMessage, done: (result: T) => void) => void;
+  readonly failed: (failure: HttpsFailure) => T;
+}
+
+export interface HttpsIo {
+  readonly findAddresses: DnsLookup["findAddresses"];
+  /** Names the special-use block of an address that a stranger's zone may not send us to. */
+  readonly guard: AddressGuard;
+  readonly clock: Clock;
+}
+
+/** A zone may name hundreds of addresses. */
+const MOST_ADDRESSES = 8;
+/** Milliseconds for one address to come to a finished handshake, while others are left. */
+const CONNECT_LIMIT = 10_000;
+const HEADER_LIMIT = 16_384;
+/** A host may send 1xx responses for ever. */
+const MOST_INTERIM = 8;
+
+/** Never rejects, and ends by its deadline. */
+export async function askHttps<T>(wanted: HttpsRequest<T>, io: HttpsIo): Promise<T> {
+  const { host, timeout, stop } = wanted;
+  const end = io.clock.monotonic() + timeout;
+  const abort = new AbortController();
+  const giveUp = (stage: "time" | "stopped", detail: string, whoActs: WhoActs): void => {
+    const failure: HttpsFailure = { stage, detail: cleanText(detail, 500), whoActs };
+    abort.abort(failure);
+  };
+  const cancelTimer = io.clock.after(timeout, () => giveUp("time", `${host} gave no whole answer within ${timeout / 1000} s`, "receiver"));
+  const onStop = (): void => {
+    if (typeof stop?.reason === "string") giveUp("stopped", `${host}: ${stop.reason}`, "receiver");
+    else giveUp("stopped", "the relay stops", "nobody");
+  };
+  stop?.addEventListener("abort", onStop);
+  if (stop?.aborted === true) onStop();
+  try {
+    return await Promise.race([ask(wanted, io, end, abort.signal), aborted(wanted, abort.signal)]);
+  } finally {
+    cancelTimer();
+    stop?.removeEventListener("abort", onStop);
+  }
+}
+
+/** Resolves with what the failure is that the signal carries. */
+function aborted<T>({ failed }: HttpsRequest<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve) => {
+    const give = (): void => resolve(failed(signal.reason as HttpsFailure));
+    if (signal.aborted) give();
+    else signal.addEventListener("abort", give, { once: true });
+  });
+}
+
+async function ask<T>(wanted: HttpsRequest<T>, io: HttpsIo, end: number, stop: AbortSignal): Promise<T> {
+  const { host, failed } = wanted;
+  const choice = choose(await io.findAddresses(host), host, io.guard);
+  if ("stage" in choice) return failed(choice);
+  let last = failureOf("addresses", `${host} has no address`);
+  for (const [index, address] of choice.entries()) {
+    if (stop.aborted) break;
+    const left = choice.length - index;
+    const limit = left === 1 ? undefined : Math.min(CONNECT_LIMIT, (end - io.clock.monotonic()) / left);
+    const answer = await askAt(wanted, { address, limit, stop, clock: io.clock });
+    if (answer.kind === "final") return answer.result;
+    last = answer.failure;
+  }
+  return failed(last);
+}
+
+function choose(found: Finding<HostAddress>, host: Domain, guard: AddressGuard): readonly HostAddress[] | HttpsFailure {
+  if (found.kind === "no-such-name") return failureOf("name", `${host} does not exist`);
+  if (found.kind === "failed") return failureOf("addresses", `the addresses of ${host} could not be found: ${found.detail}`);
+  const allowed = found.records.filter(({ address }) => guard(address) === undefined).slice(0, MOST_ADDRESSES);
+  if (allowed.length > 0) return allowed;
+  const [refused] = found.records;
+  if (refused === undefined) return failureOf("addresses", `${host} has no address`);
+  // A stranger's zone must not make us talk to our own network.
+  const block = guard(refused.address) ?? "";
+  return failureOf("forbidden", `${host} is at ${refused.address}, where no host of others can be: ${block}`);
+}
+
+type Answer<T> =
+  | { readonly kind: "final"; readonly result: T }
+  /** Nothing was heard of the host here; its next address may do. */
+  | { readonly kind: "unreachable"; readonly failure: HttpsFailure };
+
+interface Where {
+  readonly address: HostAddress;
+  /** Milliseconds to a finished handshake. */
+  readonly limit: number | undefined;
+  readonly stop: AbortSignal;
+  readonly clock: Clock;
+}
+
+function askAt<T>(wanted: HttpsRequest<T>, { address, limit, stop, clock }: Where): Promise<Answer<T>> {
+  const { host, port, failed } = wanted;
+  return new Promise((resolve) => {
+    let nameFault: string | undefined;
+    let nameChecked = false;
+    let shaken = false;
+    let interim = 0;
+    const at = `${address.address} port ${port}`;
+
+    const options: RequestOptions & Pick<ConnectionOptions, "secureContext"> = {
+      host,
+      port,
+      path: wanted.path,
+      method: wanted.method,
+      agent: false,
+      lookup: pinned(address),
+      family: address.family,
+      servername: host,
+      // The name as it is, also where a test host listens elsewhere.
+      setHost: false,
+      headers: { Host: host, ...wanted.headers, "User-Agent": "Postern", Connection: "close" },
+      maxHeaderSize: HEADER_LIMIT,
+      insecureHTTPParser: false,
+      secureContext: wanted.context,
+      minVersion: "TLSv1.2",
+      rejectUnauthorized: true,
+      // Runs only for a chain that holds; that it ran is looked at below.
+      checkServerIdentity: (_name: string, certificate: PeerCertificate) => {
+        nameChecked = true;
+        nameFault = findNameFault(certificate, host);
+        return nameFault === undefined ? undefined : new Error(nameFault);
+      },
+    };
+    const asked: ClientRequest = request(options);
+
+    const unreachable = (why: string, whoActs: WhoActs): void =>
+      settle({ kind: "unreachable", failure: failureOf("connect", `${host}: ${at}${why}`, whoActs) });
+    const cancelLimit = limit === undefined ? () => {} : clock.after(limit, () => unreachable(" does not answer", "receiver"));
+    const settle = (answer: Answer<T>): void => {
+      cancelLimit();
+      stop.removeEventListener("abort", onAbort);
+      asked.destroy();
+      resolve(answer);
+    };
+    const final = (result: T): void => settle({ kind: "final", result });
+    const brokeOff = (why: string): void => final(failed(failureOf("exchange", `${host}${why}`)));
+    const untrusted = (why: string, code?: string): void =>
+      final(failed({ stage: "certificate", detail: cleanText(why, 500), whoActs: "receiver", ...(code !== undefined && { code }) }));
+    const onAbort = (): void => final(failed(stop.reason as HttpsFailure));
+    stop.addEventListener("abort", onAbort);
+    if (stop.aborted) return onAbort();
+
+    asked.on("socket", (socket) =>
+      socket.once("secureConnect", () => {
+        shaken = true;
+        cancelLimit();
+        // What rejectUnauthorized has seen to already, seen to once more: nothing is read from an unproven host.
+        if (!(socket instanceof TLSSocket) || !socket.authorized || socket.isSessionReused() || !nameChecked || nameFault !== undefined)
+          untrusted("it was not verified");
+      }),
+    );
+    asked.on("information", () => {
+      interim += 1;
+      if (interim > MOST_INTERIM) brokeOff(" sends one interim response after another");
+    });
+    asked.on("upgrade", (response, socket) => {
+      socket.destroy();
+      brokeOff(`: it answered ${response.statusCode ?? 101}, and would speak another protocol`);
+    });
+    asked.on("response", (response) => wanted.read(response, final));
+    asked.on("error", (error) => {
+      if (nameFault !== undefined) return untrusted(nameFault);
+      const trust = asked.socket instanceof TLSSocket ? trustErrorOf(asked.socket) : undefined;
+      if (trust !== undefined) return untrusted(describeTrustError(trust), trust);
+      const what = cleanText(messageOf(error), 200);
+      if (shaken) return brokeOff(`: the exchange broke off: ${what}`);
+      const code = codeOf(error);
+      const noWay = code === "ENETUNREACH" || code === "EHOSTUNREACH" || code === "EADDRNOTAVAIL" || code === "EACCES" || code === "EPERM";
+      return unreachable(`: ${what}`, noWay ? "you" : "receiver");
+    });
+    asked.on("close", () => {
+      // From the handshake on the host may have heard what was asked: no other address is asked the same.
+      if (shaken) brokeOff(": the connection ended without an answer");
+      else unreachable(": the connection ended without an answer", "receiver");
+    });
+    asked.end(wanted.body);
+  });
+}
+
+/** The address that our own client found and the guard let pass, and no other. */
+function pinned({ address, family }: HostAddress): LookupFunction {
+  return (_host, options, callback) => {
+    if (options.all === true) callback(null, [{ address, family }]);
+    else callback(null, address, family);
+  };
+}
+
+function failureOf(stage: HttpsFailure["stage"], detail: string, whoActs: WhoActs = "receiver"): HttpsFailure {
+  return { stage, detail: cleanText(detail, 500), whoActs };
+}
