@@ -9,6 +9,7 @@ import { cleanText } from "../mail/reply.ts";
 import { parseDnsNames } from "../policy/alternative-names.ts";
 import { findCoveredName } from "../policy/names.ts";
 import type { CertificateEvidence, TlsFailure } from "../policy/outcome.ts";
+import { NO_CERTIFICATE, verificationCode, WEAK_KEY, WEAK_SIGNATURE } from "../policy/reason-code.ts";
 
 export interface CertificateToJudge {
   /** As sent, leaf first. */
@@ -23,65 +24,104 @@ export interface CertificateToJudge {
 
 export type CertificateVerdict =
   | { readonly kind: "valid"; readonly referenceIdentifier: string }
-  | { readonly kind: "invalid"; readonly failure: TlsFailure };
+  /** `failure` is what goes first and tells of all; `others` are the faults beside it that are known for themselves. */
+  | { readonly kind: "invalid"; readonly failure: TlsFailure; readonly others: readonly TlsFailure[] };
 
 const LEAST_RSA_BITS = 2048;
 const LEAST_EC_BITS = 224;
 
 export function judgeCertificate(asked: CertificateToJudge): CertificateVerdict {
   const [leaf] = asked.chain;
-  if (leaf === undefined) return invalid([{ type: "certificate-not-trusted", detail: "the host presented no certificate" }]);
+  if (leaf === undefined) return invalid([notTrusted("the host presented no certificate", NO_CERTIFICATE)], []);
   const covered = findIdentity(leaf, asked.referenceIdentifiers);
   const troubles: Trouble[] = [];
   const weakness = findWeakness(asked.chain);
   if (!asked.trusted) troubles.push(untrusted(asked, leaf, weakness));
-  else if (weakness !== undefined) troubles.push({ type: "certificate-not-trusted", detail: weakness });
+  else if (weakness !== undefined) troubles.push(weakness);
   if (covered === undefined) troubles.push(wrongName(leaf, asked.referenceIdentifiers));
-  return troubles.length === 0 && covered !== undefined ? { kind: "valid", referenceIdentifier: covered } : invalid(troubles);
+  if (troubles.length === 0 && covered !== undefined) return { kind: "valid", referenceIdentifier: covered };
+  return invalid(troubles, asked.trusted ? [] : findHidden(asked, leaf, weakness));
 }
 
 interface Trouble {
   readonly type: TlsFailure["type"];
   readonly detail: string;
+  readonly code?: string;
 }
 
-function invalid(troubles: readonly Trouble[]): CertificateVerdict {
-  const type = troubles[0]?.type ?? "certificate-not-trusted";
-  return { kind: "invalid", failure: { type, detail: troubles.map((trouble) => trouble.detail).join("; also, "), whoActs: "receiver" } };
+function notTrusted(detail: string, code: string): Trouble {
+  return { type: "certificate-not-trusted", detail, code };
 }
 
-function untrusted(asked: CertificateToJudge, leaf: X509Certificate, weakness: string | undefined): Trouble {
+function invalid(told: readonly Trouble[], hidden: readonly Trouble[]): CertificateVerdict {
+  const [first, ...rest] = told.map((trouble): TlsFailure => ({ ...trouble, whoActs: "receiver" }));
+  if (first === undefined) throw new Error("a certificate is invalid, and nothing is wrong with it");
+  const others = [...hidden.map((trouble): TlsFailure => ({ ...trouble, whoActs: "receiver" })), ...rest];
+  return { kind: "invalid", failure: { ...first, detail: told.map(({ detail }) => detail).join("; also, ") }, others };
+}
+
+function untrusted(asked: CertificateToJudge, leaf: X509Certificate, weakness: Trouble | undefined): Trouble {
   const code = asked.trustError ?? "UNSPECIFIED";
-  if (code === "CERT_HAS_EXPIRED") {
-    // Dates are looked at last, so this code hides a certificate that was never to be trusted.
-    const alsoSelfSigned = isSelfSigned(leaf) ? "; it is self-signed, too" : "";
-    const old = asked.chain.find((certificate) => Date.parse(certificate.validTo) <= asked.now) ?? leaf;
-    return { type: "certificate-expired", detail: `${whose(old, leaf)} ended ${day(old.validTo)}${alsoSelfSigned}` };
+  if (code === EXPIRED) {
+    const old = asked.chain.find((certificate) => hasEnded(certificate, asked.now)) ?? leaf;
+    const { detail, ...trouble } = ended(old, leaf);
+    return { ...trouble, detail: isSelfSigned(leaf) ? `${detail}; it is self-signed, too` : detail };
   }
-  if (code === "CERT_NOT_YET_VALID") {
-    const young = asked.chain.find((certificate) => Date.parse(certificate.validFrom) > asked.now) ?? leaf;
-    return {
-      type: "validation-failure",
-      detail: `${whose(young, leaf)} is not valid before ${day(young.validFrom)} (certificate-not-yet-valid)`,
-    };
-  }
-  if (isSelfSigned(leaf)) return { type: "certificate-not-trusted", detail: `the certificate is self-signed (${code})` };
+  if (code === NOT_YET_VALID) return notBegun(asked.chain.find((certificate) => isYoung(certificate, asked.now)) ?? leaf, leaf);
+  if (isSelfSigned(leaf)) return selfSigned(code);
   // A weak key or digest is reported by OpenSSL as UNSPECIFIED only, so it is measured here.
-  if (weakness !== undefined) return { type: "certificate-not-trusted", detail: weakness };
+  if (weakness !== undefined) return weakness;
   const issuer = oneLine(asked.chain.at(-1)?.issuer ?? leaf.issuer);
   switch (code) {
     case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
     case "UNABLE_TO_GET_ISSUER_CERT":
     case "UNABLE_TO_GET_ISSUER_CERT_LOCALLY":
-      return {
-        type: "certificate-not-trusted",
-        detail: `its issuer is not trusted here, or an intermediate certificate was not sent: ${issuer} (${code})`,
-      };
+      return notTrusted(
+        `its issuer is not trusted here, or an intermediate certificate was not sent: ${issuer} (${code})`,
+        verificationCode(code),
+      );
     case "SELF_SIGNED_CERT_IN_CHAIN":
-      return { type: "certificate-not-trusted", detail: `it leads to a root that is not trusted here: ${issuer} (${code})` };
+      return notTrusted(`it leads to a root that is not trusted here: ${issuer} (${code})`, verificationCode(code));
     default:
-      return { type: "certificate-not-trusted", detail: `the certificate's path is not valid: ${cleanText(code, 60)}` };
+      return notTrusted(`the certificate's path is not valid: ${cleanText(code, 60)}`, verificationCode(code));
   }
+}
+
+const EXPIRED = "CERT_HAS_EXPIRED";
+const NOT_YET_VALID = "CERT_NOT_YET_VALID";
+
+/** OpenSSL names the last fault it met. What can be seen of the others without it is seen here. */
+function findHidden({ trustError, now }: CertificateToJudge, leaf: X509Certificate, weakness: Trouble | undefined): Trouble[] {
+  const hidden: Trouble[] = [];
+  // Dates are looked at last, so such a code hides a certificate that was never to be trusted.
+  if (trustError === EXPIRED || trustError === NOT_YET_VALID) {
+    const trouble = isSelfSigned(leaf) ? selfSigned("DEPTH_ZERO_SELF_SIGNED_CERT") : weakness;
+    if (trouble !== undefined) hidden.push(trouble);
+  }
+  if (trustError !== EXPIRED && hasEnded(leaf, now)) hidden.push(ended(leaf, leaf));
+  if (trustError !== NOT_YET_VALID && isYoung(leaf, now)) hidden.push(notBegun(leaf, leaf));
+  return hidden;
+}
+
+function hasEnded({ validTo }: X509Certificate, now: number): boolean {
+  return Date.parse(validTo) <= now;
+}
+
+function isYoung({ validFrom }: X509Certificate, now: number): boolean {
+  return Date.parse(validFrom) > now;
+}
+
+function ended(old: X509Certificate, leaf: X509Certificate): Trouble {
+  return { type: "certificate-expired", detail: `${whose(old, leaf)} ended ${day(old.validTo)}` };
+}
+
+function notBegun(young: X509Certificate, leaf: X509Certificate): Trouble {
+  const code = verificationCode(NOT_YET_VALID);
+  return { type: "validation-failure", detail: `${whose(young, leaf)} is not valid before ${day(young.validFrom)} (${code})`, code };
+}
+
+function selfSigned(code: string): Trouble {
+  return notTrusted(`the certificate is self-signed (${code})`, verificationCode("DEPTH_ZERO_SELF_SIGNED_CERT"));
 }
 
 function wrongName(leaf: X509Certificate, references: readonly string[]): Trouble {
@@ -101,21 +141,21 @@ function findIdentity(leaf: X509Certificate, references: readonly string[]): str
 }
 
 /** RSA under 2048 bits, tiny curves, SHA-1 and MD5 signatures on the sent path (RFC 9325 §4.5). Extra certificates are not on it. */
-function findWeakness(chain: readonly X509Certificate[]): string | undefined {
+function findWeakness(chain: readonly X509Certificate[]): Trouble | undefined {
   let certificate = chain[0];
   let what = "the certificate";
   for (let depth = 0; certificate !== undefined && depth < chain.length; depth += 1) {
     const { type, details } = keyOf(certificate);
     const bits = details?.modulusLength ?? 0;
     if ((type === "rsa" || type === "rsa-pss") && bits < LEAST_RSA_BITS)
-      return `${what} has an RSA key of ${bits} bits, and ${LEAST_RSA_BITS} is the least`;
+      return notTrusted(`${what} has an RSA key of ${bits} bits, and ${LEAST_RSA_BITS} is the least`, WEAK_KEY);
     if (type === "ec" && curveBits(details?.namedCurve) < LEAST_EC_BITS)
-      return `${what} has a key on the curve ${details?.namedCurve ?? "unknown"}, which is too small`;
-    if (type === "dsa") return `${what} has a DSA key`;
+      return notTrusted(`${what} has a key on the curve ${details?.namedCurve ?? "unknown"}, which is too small`, WEAK_KEY);
+    if (type === "dsa") return notTrusted(`${what} has a DSA key`, WEAK_KEY);
     // A root signs itself; nobody relies on that signature.
     if (isSelfSigned(certificate)) return undefined;
     const digest = weakDigest(certificate.raw);
-    if (digest !== undefined) return `${what} is signed with ${digest}`;
+    if (digest !== undefined) return notTrusted(`${what} is signed with ${digest}`, WEAK_SIGNATURE);
     const child = certificate;
     certificate = chain.find((other) => other !== child && child.checkIssued(other));
     what = "a CA certificate above it";

@@ -13,12 +13,14 @@ import { findUnmet, meetsRequirement } from "../policy/requirement.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import { createEvidence } from "./certificate.ts";
 import { dial } from "./dial.ts";
-import { type Extensions, findMangledStartTls, NO_EXTENSIONS, parseExtensions } from "./extensions.ts";
+import { type Extensions, NO_EXTENSIONS, parseExtensions } from "./extensions.ts";
 import { type Handshake, handshakeFailure, shakeHands } from "./handshake.ts";
 import { logIn } from "./login.ts";
 import { problem } from "./problems.ts";
-import type { HostFailure, OpenResult, OpenSession, SessionStep, SessionTarget } from "./session.ts";
+import { findHelo, ownAddress } from "./peer-facts.ts";
+import type { HostFailure, OpenResult, OpenSession, PeerFacts, SessionStep, SessionTarget } from "./session.ts";
 import { SmtpSession } from "./smtp-session.ts";
+import { ehloUnknown, SWITCHED_OFF, startTlsInjected, startTlsLost, startTlsNotOffered, startTlsRefused } from "./starttls-failure.ts";
 import { createContexts, demandsProof, type Roots } from "./tls-options.ts";
 import { outcomeOf } from "./tls-outcome.ts";
 import { describeUnmet, isLastingFlaw } from "./unmet.ts";
@@ -39,7 +41,7 @@ export function createConnector(io: ConnectorIo): OpenSession {
     const first = await new Opening(target, tools, undefined).run();
     if (first.kind !== "try-in-clear") return first;
     // A socket on which a handshake failed cannot be used in clear any more (RFC 3207 §4.1), so this is a new one.
-    const second = await new Opening(target, tools, first.because).run();
+    const second = await new Opening(target, tools, first).run();
     if (second.kind === "try-in-clear") throw new Error(`${target.host} was tried in clear, and TLS failed there`);
     return second;
   };
@@ -51,26 +53,33 @@ interface Tools extends ConnectorIo {
 }
 
 type Step<T> = { readonly kind: "done"; readonly value: T } | Ended;
-type Ended = HostFailure | { readonly kind: "try-in-clear"; readonly because: TlsFailure };
+type Ended = HostFailure | TryInClear;
+
+interface TryInClear {
+  readonly kind: "try-in-clear";
+  readonly because: TlsFailure;
+  readonly peer: PeerFacts | undefined;
+}
 
 const done = <T>(value: T): Step<T> => ({ kind: "done", value });
 
 /** EHLO refused in these ways may mean a host that only knows HELO (RFC 5321 §4.1.4, §3.2). */
 const HELO_MAY_DO = new Set([500, 501, 502, 504, 550]);
 
-const SWITCHED_OFF: TlsFailure = { type: "starttls-not-supported", detail: "TLS is switched off for this host", whoActs: "you" };
-
 class Opening {
   readonly #target: SessionTarget;
   readonly #tools: Tools;
   /** TLS failed on an earlier connection, and clear will do. */
   readonly #clearBecause: TlsFailure | undefined;
+  #peer: PeerFacts | undefined;
   #answered = false;
 
-  constructor(target: SessionTarget, tools: Tools, clearBecause: TlsFailure | undefined) {
+  constructor(target: SessionTarget, tools: Tools, before: TryInClear | undefined) {
     this.#target = target;
     this.#tools = tools;
-    this.#clearBecause = clearBecause;
+    this.#clearBecause = before?.because;
+    // Should nothing come of this connection, what there is to tell is the failure of TLS on the earlier one.
+    this.#peer = before?.peer;
   }
 
   async run(): Promise<OpenResult | Ended> {
@@ -103,12 +112,13 @@ class Opening {
     }
     const { timeouts } = this.#tools;
     const peer = { wire, extensions, host: target.host, loggedIn: target.login !== undefined, timeouts, transactionOpen: false };
-    return { kind: "open", session: new SmtpSession(target, outcome, {}, peer) };
+    return { kind: "open", session: new SmtpSession(target, outcome, this.#peer ?? {}, peer) };
   }
 
   async #openClear(): Promise<Step<{ wire: Wire; outcome: TlsOutcome | undefined }>> {
     const { timeouts, clock } = this.#tools;
     const wire = await dial(this.#target, timeouts.connect, clock, (socket) => {
+      this.#noteConnection(socket);
       const attached = new Wire(socket, clock);
       attached.expect(1);
       return attached;
@@ -120,7 +130,10 @@ class Opening {
 
   async #openImplicit(): Promise<Step<{ wire: Wire; outcome: TlsOutcome | undefined }>> {
     const { timeouts, clock } = this.#tools;
-    const handshake = await dial(this.#target, timeouts.connect, clock, (socket) => ({ shaken: this.#shakeHands(socket, true) }));
+    const handshake = await dial(this.#target, timeouts.connect, clock, (socket) => {
+      this.#noteConnection(socket);
+      return { shaken: this.#shakeHands(socket, true) };
+    });
     if (!("shaken" in handshake)) return this.#fail("connect", handshake);
     const secured = await this.#judge(await handshake.shaken);
     if (secured.kind !== "done") return secured;
@@ -128,11 +141,23 @@ class Opening {
     return refused ?? secured;
   }
 
+  #noteConnection(socket: Socket): void {
+    const localAddress = ownAddress(socket.localAddress);
+    this.#peer = localAddress === undefined ? {} : { localAddress };
+  }
+
+  /** The latest word counts: the reply to EHLO before the greeting, and what is said inside TLS before what was said in clear. */
+  #noteName(reply: Reply): void {
+    const helo = findHelo(reply);
+    if (helo !== undefined) this.#peer = { ...this.#peer, helo };
+  }
+
   /** Nothing is said before the greeting has come (RFC 5321 §4.3.1). Undefined: it is a welcome. */
   async #readGreeting(wire: Wire, outcome?: TlsOutcome): Promise<Ended | undefined> {
     const greeting = await wire.read(this.#target.greetingWait ?? this.#tools.timeouts.greeting, "the greeting");
     if (isLoss(greeting)) return this.#lost("greeting", greeting, outcome);
     this.#answered = true;
+    this.#noteName(greeting);
     return classOf(greeting) === "positive" ? undefined : this.#refused("greeting", greeting, "the connection", wire, outcome);
   }
 
@@ -142,18 +167,21 @@ class Opening {
     wire.send(`EHLO ${ehloName}\r\n`, 1);
     const reply = await wire.read(wait, "the reply to EHLO");
     if (isLoss(reply)) return this.#lost("ehlo", reply, outcome);
-    if (classOf(reply) === "positive") return done(parseExtensions(reply));
+    if (classOf(reply) === "positive") {
+      this.#noteName(reply);
+      return done(parseExtensions(reply));
+    }
     if (!HELO_MAY_DO.has(reply.code)) return this.#refused("ehlo", reply, "EHLO", wire, outcome);
     if (!heloWillDo) {
       if (outcome !== undefined) return this.#refused("ehlo", reply, "EHLO", wire, outcome);
-      const detail = `${host} does not know EHLO, and so no STARTTLS: it answered ${describeReply(reply)}`;
-      const because: TlsFailure = { type: "starttls-not-supported", detail, whoActs: "receiver" };
-      return this.#unmet("starttls", { kind: "clear", because }, wire, true);
+      return this.#unmet("starttls", { kind: "clear", because: ehloUnknown(host, reply) }, wire, true);
     }
     wire.send(`HELO ${ehloName}\r\n`, 1);
     const second = await wire.read(wait, "the reply to HELO");
     if (isLoss(second)) return this.#lost("ehlo", second, outcome);
-    return classOf(second) === "positive" ? done(NO_EXTENSIONS) : this.#refused("ehlo", second, "HELO", wire, outcome);
+    if (classOf(second) !== "positive") return this.#refused("ehlo", second, "HELO", wire, outcome);
+    this.#noteName(second);
+    return done(NO_EXTENSIONS);
   }
 
   /** From the first EHLO to a channel that meets the requirement. */
@@ -161,33 +189,18 @@ class Opening {
     const { host, tls } = this.#target;
     if (tls === "never") return this.#stayClear(wire, SWITCHED_OFF, false);
     if (this.#clearBecause !== undefined) return this.#stayClear(wire, this.#clearBecause, false);
-    if (!extensions.startTls) {
-      const mangled = findMangledStartTls(extensions);
-      const hint = mangled === undefined ? "" : ` (but ${mangled}: something on the way seems to overwrite it)`;
-      const detail = `${host} does not offer STARTTLS${hint}`;
-      return this.#stayClear(wire, { type: "starttls-not-supported", detail, whoActs: "receiver" }, true);
-    }
+    if (!extensions.startTls) return this.#stayClear(wire, startTlsNotOffered(host, extensions), true);
     const { result, injectedOctets } = await wire.sendLastInClear("STARTTLS\r\n", this.#tools.timeouts.starttls);
-    if (isLoss(result)) {
-      // Words that nobody asked for, just there, are no weak host: they are somebody's attempt to be heard under TLS.
-      const type = result.loss === "protocol-error" ? "validation-failure" : "starttls-not-supported";
-      return this.#tlsFailed("starttls", { type, detail: `${host} offers STARTTLS, but ${result.detail}`, whoActs: "receiver" });
-    }
+    if (isLoss(result)) return this.#tlsFailed("starttls", startTlsLost(host, result));
     if (result.code !== 220 || endsSession(result)) {
-      const failure: TlsFailure = {
-        type: "starttls-not-supported",
-        detail: `${host} answered STARTTLS with ${describeReply(result)}`,
-        whoActs: "receiver",
-      };
+      const failure = startTlsRefused(host, result);
       if (injectedOctets === 0 && !endsSession(result)) return this.#stayClear(wire, failure, classOf(result) === "permanent");
       wire.destroy();
       return this.#tlsFailed("starttls", failure);
     }
     if (injectedOctets > 0) {
-      // Someone on the way would have his words taken for the host's, spoken under TLS (RFC 3207 §6).
       wire.destroy();
-      const detail = `${injectedOctets} octets in clear followed the 220 to STARTTLS: something on the way injects text (starttls-injection)`;
-      return this.#tlsFailed("starttls", { type: "validation-failure", detail, whoActs: "receiver" });
+      return this.#tlsFailed("starttls", startTlsInjected(injectedOctets));
     }
     return await this.#judge(await this.#shakeHands(wire.release(), false));
   }
@@ -255,15 +268,17 @@ class Opening {
   /** TLS went wrong and took the connection with it: clear on a new one if that will do, else this host is out. */
   #tlsFailed(step: SessionStep, because: TlsFailure): Ended {
     const { tls, login } = this.#target;
-    if (this.#clearWillDo(because) && tls === "starttls" && login === undefined) return { kind: "try-in-clear", because };
-    return this.#fail(step, describeUnmet({ outcome: { kind: "clear", because }, lasting: false }, this.#target).problem);
+    if (this.#clearWillDo(because) && tls === "starttls" && login === undefined) return { kind: "try-in-clear", because, peer: this.#peer };
+    const { problem: found } = describeUnmet({ outcome: { kind: "clear", because }, lasting: false }, this.#target);
+    return { ...this.#fail(step, found), tlsFailure: because };
   }
 
   /** The requirement is not met: QUIT, and nothing else is said to this host (RFC 3207 §4.1). */
   #unmet(step: SessionStep, outcome: TlsOutcome, wire: Wire, lasting: boolean): HostFailure {
     sayQuit(wire, this.#tools.timeouts.quit);
     const { problem: found, permanent } = describeUnmet({ outcome, lasting }, this.#target);
-    return { ...this.#fail(step, found, outcome), permanent };
+    const failed = { ...this.#fail(step, found, outcome), permanent };
+    return outcome.kind === "clear" && outcome.because !== SWITCHED_OFF ? { ...failed, tlsFailure: outcome.because } : failed;
   }
 
   #refused(step: SessionStep, reply: Reply, to: string, wire: Wire, outcome?: TlsOutcome): HostFailure {
@@ -309,6 +324,8 @@ class Opening {
       permanent: false,
       answered: this.#answered,
       ...(outcome === undefined ? {} : { tls: outcome }),
+      ...(this.#clearBecause !== undefined && { tlsFailure: this.#clearBecause }),
+      ...(this.#peer !== undefined && { peer: this.#peer }),
     };
   }
 }

@@ -9,6 +9,7 @@ import { connect, type SecureContext, type TLSSocket } from "node:tls";
 import type { Clock } from "../clock.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { TlsFailure } from "../policy/outcome.ts";
+import { tlsCode } from "../policy/reason-code.ts";
 import { LEAST_DH_BITS } from "./tls-options.ts";
 import { Wire } from "./wire.ts";
 
@@ -111,34 +112,41 @@ function readChain(socket: TLSSocket): X509Certificate[] {
   return chain;
 }
 
+/** Without a word of TLS: as though somebody on the way would not have it. */
+const BROKEN_OFF: Readonly<Record<string, string>> = {
+  timeout: "handshake-timeout",
+  ECONNRESET: "handshake-reset",
+  EPIPE: "handshake-reset",
+  ECONNABORTED: "handshake-reset",
+};
+
+/** By the code as policy/reason-code.ts spells it. */
 const WORDS: readonly (readonly [RegExp, string])[] = [
-  [/^timeout$/, "the TLS handshake was not finished in time (handshake-timeout)"],
-  [/^(ECONNRESET|EPIPE|ECONNABORTED)$/, "the connection was cut during the TLS handshake (handshake-reset)"],
+  [/^handshake-timeout$/, "the TLS handshake was not finished in time (handshake-timeout)"],
+  [/^handshake-reset$/, "the connection was cut during the TLS handshake (handshake-reset)"],
+  [/^unsupported-protocol$/, "the host speaks no TLS 1.2 or later (unsupported-protocol)"],
   [
-    /UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION|VERSION_TOO_LOW|NO_PROTOCOLS_AVAILABLE/,
-    "the host speaks no TLS 1.2 or later (unsupported-protocol)",
-  ],
-  [
-    /WRONG_VERSION_NUMBER|PACKET_LENGTH|HTTP_REQUEST|UNEXPECTED_MESSAGE|BAD_RECORD_TYPE|UNKNOWN_PROTOCOL/,
+    /wrong-version-number|packet-length|http-request|unexpected-message|bad-record-type|unknown-protocol/,
     "the host answered the TLS handshake with something else",
   ],
-  [/DH_KEY_TOO_SMALL|ERR_TLS_DH_PARAM_SIZE|BAD_DH/, `the host offers a Diffie-Hellman group of fewer than ${LEAST_DH_BITS} bits`],
-  [/WRONG_CIPHER|UNKNOWN_CIPHER|CIPHERSUITE/, "the host chose a cipher suite that was not offered to it"],
+  [/dh-key-too-small|dh-param-size|bad-dh/, `the host offers a Diffie-Hellman group of fewer than ${LEAST_DH_BITS} bits`],
+  [/wrong-cipher|unknown-cipher|ciphersuite/, "the host chose a cipher suite that was not offered to it"],
   [
-    /HANDSHAKE_FAILURE|NO_SHARED_CIPHER|INSUFFICIENT_SECURITY/,
+    /handshake-failure|no-shared-cipher|insufficient-security/,
     "the host takes none of the cipher suites, groups and signatures that are safe",
   ],
-  [/WRONG_SIGNATURE_TYPE|SIGNATURE_ALGORITHM|SIGALG|MD_TOO_WEAK/, "the host signs the handshake with an algorithm that is not safe"],
+  [/wrong-signature-type|signature-algorithm|sigalg|md-too-weak/, "the host signs the handshake with an algorithm that is not safe"],
   [
-    /CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_UNKNOWN/,
+    /certificate-required|bad-certificate|unknown-ca|certificate-unknown/,
     "the host asks for a certificate of this relay, or does not like it",
   ],
-  [/UNRECOGNIZED_NAME/, "the host does not know the name it was asked for"],
+  [/unrecognized-name/, "the host does not know the name it was asked for"],
 ];
 
 /** RFC 8460 §4.3.2.2 has one word for a handshake that fails before there is a certificate to judge. */
 export function handshakeFailure(code: string, message: string): TlsFailure {
-  const words = WORDS.find(([pattern]) => pattern.test(code))?.[1] ?? `the TLS handshake failed: ${cleanText(message, 200)}`;
-  const reason = code.startsWith("ERR_") ? ` [${cleanText(code, 80)}]` : "";
-  return { type: "validation-failure", detail: words + reason, whoActs: "receiver" };
+  const reason = BROKEN_OFF[code] ?? tlsCode(code);
+  const words = WORDS.find(([pattern]) => pattern.test(reason))?.[1] ?? `the TLS handshake failed: ${cleanText(message, 200)}`;
+  const library = code.startsWith("ERR_") ? ` [${cleanText(code, 80)}]` : "";
+  return { type: "validation-failure", detail: words + library, whoActs: "receiver", code: reason };
 }

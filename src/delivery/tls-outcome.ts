@@ -7,6 +7,7 @@ import type { X509Certificate } from "node:crypto";
 import { cleanText } from "../mail/reply.ts";
 import type { JudgeDane } from "../policy/dane-match.ts";
 import type { CertificateEvidence, DaneVerdict, TlsFailure, TlsOutcome, TlsSession, WebPkiVerdict } from "../policy/outcome.ts";
+import { NO_CERTIFICATE } from "../policy/reason-code.ts";
 import type { DaneRequirement, TlsRequirement } from "../policy/requirement.ts";
 import { messageOf } from "../thrown.ts";
 import { judgeCertificate } from "./certificate.ts";
@@ -48,11 +49,11 @@ function webpkiVerdict({ chain, trusted, trustError }: Secured, referenceIdentif
   const verdict = judgeCertificate({ chain, trusted, ...(trustError !== undefined && { trustError }), referenceIdentifiers, now });
   return verdict.kind === "valid"
     ? { held: true, referenceIdentifier: verdict.referenceIdentifier }
-    : { held: false, failure: verdict.failure };
+    : { held: false, failure: verdict.failure, ...(verdict.others.length > 0 && { others: verdict.others }) };
 }
 
 async function daneVerdict(chain: readonly X509Certificate[], dane: DaneRequirement, tools: OutcomeTools): Promise<DaneVerdict> {
-  if (chain.length === 0) return failed("certificate-not-trusted", "the host presented no certificate", "receiver");
+  if (chain.length === 0) return failed("certificate-not-trusted", "the host presented no certificate", "receiver", NO_CERTIFICATE);
   try {
     return await tools.judgeDane(chain, dane, tools.now);
   } catch (error) {
@@ -61,16 +62,18 @@ async function daneVerdict(chain: readonly X509Certificate[], dane: DaneRequirem
       "validation-failure",
       `the certificate could not be compared with its TLSA records: ${cleanText(messageOf(error), 200)}`,
       "you",
+      "certificate-not-compared",
     );
   }
 }
 
-function failed(type: TlsFailure["type"], detail: string, whoActs: TlsFailure["whoActs"]): DaneVerdict {
-  return { held: false, failure: { type, detail, whoActs } };
+function failed(type: TlsFailure["type"], detail: string, whoActs: TlsFailure["whoActs"], code: string): DaneVerdict {
+  return { held: false, failure: { type, detail, whoActs, code } };
 }
 
 function weakSuite(cipher: string): TlsFailure {
-  return { type: "validation-failure", detail: `the host chose ${cipher}, which lacks forward secrecy or AEAD`, whoActs: "receiver" };
+  const detail = `the host chose ${cipher}, which lacks forward secrecy or AEAD`;
+  return { type: "validation-failure", detail, whoActs: "receiver", code: "weak-cipher" };
 }
 
 /** Of all that is wrong: a demand that failed, then the suite where a proof only fails by it, then the certificate. */

@@ -16,11 +16,12 @@ import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { DnsLookup, Finding, HostAddress } from "../policy/facts.ts";
 import type { TlsFailure, WhoActs } from "../policy/outcome.ts";
+import { connectionCode, verificationCode } from "../policy/reason-code.ts";
 import type { StsFetchResult } from "../policy/sts-freshness.ts";
 import { parseStsPolicy } from "../policy/sts-policy.ts";
 import { codeOf, messageOf } from "../thrown.ts";
 import type { AddressGuard } from "./special-addresses.ts";
-import { findFault, tooLong } from "./sts-response.ts";
+import { findFault, noPolicyWith, type ResponseFault, servedText, tooLong } from "./sts-response.ts";
 import { describeTrustError, findNameFault, trustErrorOf, untrusted } from "./sts-trust.ts";
 import { createContextKeeper, type PemRoots } from "./tls-context.ts";
 
@@ -64,10 +65,10 @@ export function createStsFetch(io: StsFetchIo): FetchStsPolicy {
     const end = io.clock.monotonic() + settings.fetchTimeout;
     const abort = new AbortController();
     const cancelTimer = io.clock.after(settings.fetchTimeout, () =>
-      abort.abort(failed(`${host} gave no whole policy within ${settings.fetchTimeout / 1000} s`)),
+      abort.abort(failed(`${host} gave no whole policy within ${settings.fetchTimeout / 1000} s`, "timeout")),
     );
     const onStop = (): void =>
-      abort.abort(failed(typeof stop?.reason === "string" ? `${host}: ${stop.reason}` : "the relay stops", "nobody"));
+      abort.abort(failed(typeof stop?.reason === "string" ? `${host}: ${stop.reason}` : "the relay stops", "stopped", "nobody"));
     stop?.addEventListener("abort", onStop);
     if (stop?.aborted === true) onStop();
     try {
@@ -92,14 +93,14 @@ function aborted(signal: AbortSignal): Promise<StsFetchResult> {
 async function fetchFrom(host: Domain, io: StsFetchIo, context: SecureContext, end: number, stop: AbortSignal): Promise<StsFetchResult> {
   const choice = choose(await io.findAddresses(host), host, io.guard);
   if (!choice.ok) return choice;
-  let last: StsFetchResult = failed(`${host} has no address`);
+  let last: StsFetchResult = failed(`${host} has no address`, "dns");
   for (const [index, address] of choice.addresses.entries()) {
     if (stop.aborted) break;
     const left = choice.addresses.length - index;
     const limit = left === 1 ? undefined : Math.min(CONNECT_LIMIT, (end - io.clock.monotonic()) / left);
     const answer = await getPolicy({ host, address, context, limit, stop, io });
     if (answer.kind === "final") return answer.result;
-    last = failed(`${host}: ${answer.why}`, answer.whoActs);
+    last = failed(`${host}: ${answer.why}`, answer.code, answer.whoActs);
   }
   return last;
 }
@@ -107,20 +108,20 @@ async function fetchFrom(host: Domain, io: StsFetchIo, context: SecureContext, e
 type Choice = { readonly ok: true; readonly addresses: readonly HostAddress[] } | (StsFetchResult & { ok: false });
 
 function choose(found: Finding<HostAddress>, host: Domain, guard: AddressGuard): Choice {
-  if (found.kind === "no-such-name") return failed(`${host} does not exist`);
-  if (found.kind === "failed") return failed(`the addresses of ${host} could not be found: ${found.detail}`);
+  if (found.kind === "no-such-name") return failed(`${host} does not exist`, "dns");
+  if (found.kind === "failed") return failed(`the addresses of ${host} could not be found: ${found.detail}`, "dns");
   const allowed = found.records.filter(({ address }) => guard(address) === undefined).slice(0, MOST_ADDRESSES);
   if (allowed.length > 0) return { ok: true, addresses: allowed };
   const [refused] = found.records;
-  if (refused === undefined) return failed(`${host} has no address`);
+  if (refused === undefined) return failed(`${host} has no address`, "dns");
   // A stranger's zone must not make us talk to our own network.
-  return failed(`${host} is at ${refused.address}, where no policy host can be: ${guard(refused.address) ?? ""}`);
+  return failed(`${host} is at ${refused.address}, where no policy host can be: ${guard(refused.address) ?? ""}`, "special-use-address");
 }
 
 type Answer =
   | { readonly kind: "final"; readonly result: StsFetchResult }
   /** Nothing was heard of the host here; its next address may do. */
-  | { readonly kind: "unreachable"; readonly why: string; readonly whoActs: WhoActs };
+  | { readonly kind: "unreachable"; readonly why: string; readonly code: string; readonly whoActs: WhoActs };
 
 interface Get {
   readonly host: Domain;
@@ -167,7 +168,7 @@ function getPolicy({ host, address, context, limit, stop, io }: Get): Promise<An
     };
     const asked: ClientRequest = request(options);
 
-    const cancelLimit = limit === undefined ? () => {} : io.clock.after(limit, () => unreachable(`${at} does not answer`, "receiver"));
+    const cancelLimit = limit === undefined ? () => {} : io.clock.after(limit, () => unreachable(`${at} does not answer`, "timeout"));
     const settle = (answer: Answer): void => {
       cancelLimit();
       stop.removeEventListener("abort", onAbort);
@@ -175,7 +176,8 @@ function getPolicy({ host, address, context, limit, stop, io }: Get): Promise<An
       resolve(answer);
     };
     const final = (result: StsFetchResult): void => settle({ kind: "final", result });
-    const unreachable = (why: string, whoActs: WhoActs): void => settle({ kind: "unreachable", why, whoActs });
+    const unreachable = (why: string, code: string, whoActs: WhoActs = "receiver"): void =>
+      settle({ kind: "unreachable", why, code, whoActs });
     const onAbort = (): void => final(stop.reason as StsFetchResult);
     stop.addEventListener("abort", onAbort);
     if (stop.aborted) return onAbort();
@@ -186,28 +188,28 @@ function getPolicy({ host, address, context, limit, stop, io }: Get): Promise<An
         cancelLimit();
         // What rejectUnauthorized has seen to already, seen to once more: nothing is read from an unproven host.
         if (!(socket instanceof TLSSocket) || !socket.authorized || socket.isSessionReused() || !nameChecked || nameFault !== undefined)
-          final(untrusted(host, "it was not verified"));
+          final(untrusted(host, "it was not verified", "not-verified"));
       }),
     );
     asked.on("information", () => {
       interim += 1;
-      if (interim > MOST_INTERIM) final(failed(`${host} sends one interim response after another`));
+      if (interim > MOST_INTERIM) final(failed(`${host} sends one interim response after another`, "interim-responses"));
     });
     asked.on("upgrade", (response, socket) => {
       socket.destroy();
-      final(failed(`${host}: it answered ${response.statusCode ?? 101}, and only 200 gives a policy (RFC 8461 §3.3)`));
+      final(faulty(host, noPolicyWith(response.statusCode ?? 101)));
     });
     asked.on("response", (response) => readPolicy(response, host, policySize, final));
     asked.on("error", (error) => {
-      if (nameFault !== undefined) return final(untrusted(host, nameFault));
+      if (nameFault !== undefined) return final(untrusted(host, nameFault, "certificate-host-mismatch"));
       const trust = asked.socket instanceof TLSSocket ? trustErrorOf(asked.socket) : undefined;
-      if (trust !== undefined) return final(untrusted(host, describeTrustError(trust)));
-      if (shaken) return final(failed(`${host}: the exchange broke off: ${cleanText(messageOf(error), 200)}`));
+      if (trust !== undefined) return final(untrusted(host, describeTrustError(trust), verificationCode(trust)));
       const code = codeOf(error);
+      if (shaken) return final(failed(`${host}: the exchange broke off: ${cleanText(messageOf(error), 200)}`, connectionCode(code)));
       const noWay = code === "ENETUNREACH" || code === "EHOSTUNREACH" || code === "EADDRNOTAVAIL" || code === "EACCES" || code === "EPERM";
-      return unreachable(`${at}: ${cleanText(messageOf(error), 200)}`, noWay ? "you" : "receiver");
+      return unreachable(`${at}: ${cleanText(messageOf(error), 200)}`, connectionCode(code), noWay ? "you" : "receiver");
     });
-    asked.on("close", () => unreachable(`${at}: the connection ended without an answer`, "receiver"));
+    asked.on("close", () => unreachable(`${at}: the connection ended without an answer`, connectionCode(undefined)));
     asked.end();
   });
 }
@@ -215,23 +217,31 @@ function getPolicy({ host, address, context, limit, stop, io }: Get): Promise<An
 /** Reads the body up to its limit; a longer one is cut off with its connection and is no policy. */
 function readPolicy(response: IncomingMessage, host: Domain, policySize: number, final: (result: StsFetchResult) => void): void {
   const fault = findFault({ status: response.statusCode ?? 0, headers: response.headers }, policySize);
-  if (fault !== undefined) return final(failed(`${host}: ${fault}`));
+  if (fault !== undefined) return final(faulty(host, fault));
   const chunks: Buffer[] = [];
   let size = 0;
   response.on("data", (chunk: Buffer) => {
     size += chunk.length;
-    if (size > policySize) return final(failed(`${host}: ${tooLong(policySize)}`));
+    if (size > policySize) return final(faulty(host, tooLong(policySize)));
     chunks.push(chunk);
   });
-  response.on("error", (error) => final(failed(`${host}: the policy broke off: ${cleanText(messageOf(error), 200)}`)));
+  response.on("error", (error) =>
+    final(failed(`${host}: the policy broke off: ${cleanText(messageOf(error), 200)}`, connectionCode(codeOf(error)))),
+  );
   response.on("end", () => {
-    if (!response.complete) return final(failed(`${host}: the policy broke off`));
-    const policy = parseStsPolicy(Buffer.concat(chunks));
+    if (!response.complete) return final(failed(`${host}: the policy broke off`, connectionCode(undefined)));
+    const body = Buffer.concat(chunks);
+    const policy = parseStsPolicy(body);
     if (policy.ok) return final({ ok: true, policy: policy.value });
-    return final({
-      ok: false,
-      failure: { type: "sts-policy-invalid", detail: `the policy that ${host} serves is invalid: ${policy.error}`, whoActs: "receiver" },
-    });
+    const detail = `the policy that ${host} serves is invalid: ${policy.error}`;
+    const failure: TlsFailure = {
+      type: "sts-policy-invalid",
+      detail,
+      whoActs: "receiver",
+      code: policy.fault,
+      served: servedText(body),
+    };
+    return final({ ok: false, failure });
   });
 }
 
@@ -243,7 +253,11 @@ function pinned({ address, family }: HostAddress): LookupFunction {
   };
 }
 
-function failed(detail: string, whoActs: WhoActs = "receiver"): StsFetchResult & { ok: false } {
-  const failure: TlsFailure = { type: "sts-policy-fetch-error", detail: cleanText(detail, 500), whoActs };
+function faulty(host: Domain, { why, code }: ResponseFault): StsFetchResult & { ok: false } {
+  return failed(`${host}: ${why}`, code);
+}
+
+function failed(detail: string, code: string, whoActs: WhoActs = "receiver"): StsFetchResult & { ok: false } {
+  const failure: TlsFailure = { type: "sts-policy-fetch-error", detail: cleanText(detail, 500), whoActs, code };
   return { ok: false, failure };
 }

@@ -231,6 +231,7 @@ function withoutFetch(policyDomain: Domain, valid: FetchedPolicy | undefined): S
     type: "sts-policy-fetch-error",
     detail: `the policy of ${policyDomain} was not fetched in time, since too many others are being fetched`,
     whoActs: "nobody",
+    code: "too-many-fetches",
   };
   if (valid === undefined) return { kind: "unavailable", policyDomain, failure };
   return findingOf(policyDomain, { do: "apply", fetched: valid, ...(valid.policy.mode !== "none" && { trouble: failure }) });

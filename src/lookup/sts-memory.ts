@@ -64,7 +64,9 @@ export function createStsMemory({ store, emit, now, most = MOST }: StsMemoryIo):
   const peek = (policyDomain: Domain): StsEntry | undefined => entries.get(policyDomain) ?? unsaved.get(policyDomain);
 
   const remember = (entry: StsEntry): StsEntry => {
-    entries.set(entry.policyDomain, entry, { size: 500 + 2 * (entry.known.fetched?.policy.text.length ?? 0) });
+    const { fetched, failed } = entry.known;
+    const characters = (fetched?.policy.text.length ?? 0) + (failed?.failure.served?.length ?? 0);
+    entries.set(entry.policyDomain, entry, { size: 500 + 2 * characters });
     return entry;
   };
 

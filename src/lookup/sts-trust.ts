@@ -40,9 +40,9 @@ export function describeTrustError(code: string): string {
   return `${TRUST_ERRORS[code] ?? "its path is not valid"} (${cleanText(code, 60)})`;
 }
 
-export function untrusted(host: Domain, why: string): StsFetchResult & { ok: false } {
+export function untrusted(host: Domain, why: string, code: string): StsFetchResult & { ok: false } {
   return {
     ok: false,
-    failure: { type: "sts-webpki-invalid", detail: `the certificate of ${host} does not hold: ${why}`, whoActs: "receiver" },
+    failure: { type: "sts-webpki-invalid", detail: `the certificate of ${host} does not hold: ${why}`, whoActs: "receiver", code },
   };
 }

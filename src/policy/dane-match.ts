@@ -14,11 +14,14 @@ import { readPublicKeyInfo } from "./der.ts";
 import type { TlsaRecord } from "./facts.ts";
 import { findCoveredName } from "./names.ts";
 import type { DaneVerdict, TlsFailure, TlsFailureType } from "./outcome.ts";
+import { NO_CERTIFICATE } from "./reason-code.ts";
 import type { DaneRequirement } from "./requirement.ts";
 import { describeTlsa } from "./tlsa.ts";
 
 /** Judges; asks nobody. `chain` is as sent, leaf first; `now` in ms since 1970. Never rejects. */
 export type JudgeDane = (chain: readonly X509Certificate[], dane: DaneRequirement, now: number) => Promise<DaneVerdict>;
+
+const NO_MATCH = "dane-no-match";
 
 /** Of the chain and of the anchors in DNS: more is work that nobody needs. */
 const MOST_CERTIFICATES = 10;
@@ -50,22 +53,22 @@ export function createDaneJudge(): JudgeDane {
 async function judge(chain: readonly X509Certificate[], dane: DaneRequirement, anchors: AnchorsInDns, now: number): Promise<DaneVerdict> {
   const { baseDomain, records } = dane;
   const [leaf] = chain;
-  if (leaf === undefined) return failed("certificate-not-trusted", "the host presented no certificate");
+  if (leaf === undefined) return failed("certificate-not-trusted", "the host presented no certificate", NO_CERTIFICATE);
   // RFC 7672 §3.1.1: the key alone counts. No names, no dates, no issuer, and no least size either.
   const ofLeaf = createMatcher(leaf);
   const exact = records.find((record) => record.usage === 3 && ofLeaf(record));
   if (exact !== undefined) return { held: true, baseDomain, record: short(exact) };
-  if (!records.some(({ usage }) => usage === 2)) return failed("validation-failure", noMatch(leaf, dane));
+  if (!records.some(({ usage }) => usage === 2)) return failed("validation-failure", noMatch(leaf, dane), NO_MATCH);
   // What reads certificates down to their extensions takes 13 MB of memory; most hosts with DANE (usage 3) never need it.
   const { findPath, presentedNames } = await import("./dane-path.ts");
   const path = findPath(pathQuestion(leaf, chain, dane, anchors, now));
   switch (path.kind) {
     case "invalid":
-      return failed(path.type, path.detail);
+      return failed(path.type, path.detail, path.code);
     case "none": {
       const none = `no path leads from its certificate to an issuer that the TLSA records of ${baseDomain} name: the last one found is for ${oneLine(path.top.subject)}, issued by ${oneLine(path.top.issuer)}. The host has to send the issuer's certificate too`;
-      if (records.some(({ usage }) => usage === 3)) return failed("validation-failure", `${noMatch(leaf, dane)}; and ${none}`);
-      return failed("certificate-not-trusted", `${none}. ${hint(leaf)}`);
+      if (records.some(({ usage }) => usage === 3)) return failed("validation-failure", `${noMatch(leaf, dane)}; and ${none}`, NO_MATCH);
+      return failed("certificate-not-trusted", `${none}. ${hint(leaf)}`, "dane-ta-not-in-chain");
     }
     case "valid":
       return judgeNames(presentedNames(path.leaf), path.record, dane);
@@ -162,7 +165,7 @@ function unchangedAround(now: number, certificates: readonly X509Certificate[]):
 function noMatch(leaf: X509Certificate, { baseDomain, records }: DaneRequirement): string {
   const count = records.length === 1 ? "the TLSA record" : `none of the ${records.length} TLSA records`;
   const verb = records.length === 1 ? "does not match" : "matches";
-  return `${count} of ${baseDomain} ${verb} what the host presents (dane-no-match), ${hint(leaf)}`;
+  return `${count} of ${baseDomain} ${verb} what the host presents (${NO_MATCH}), ${hint(leaf)}`;
 }
 
 /** What the receiver's DNS would have to say of the key on show. */
@@ -172,8 +175,8 @@ function hint(leaf: X509Certificate): string {
   return `${digest}its certificate is valid from ${day(leaf.validFrom)}: perhaps the key was changed and DNS was not`;
 }
 
-function failed(type: TlsFailureType, detail: string): DaneVerdict {
-  const failure: TlsFailure = { type, detail, whoActs: "receiver" };
+function failed(type: TlsFailureType, detail: string, code?: string): DaneVerdict {
+  const failure: TlsFailure = { type, detail, whoActs: "receiver", ...(code !== undefined && { code }) };
   return { held: false, failure };
 }
 

@@ -15,6 +15,7 @@ import type { TlsaRecord } from "./facts.ts";
 import { type Constraints, DNS, type GeneralName } from "./general-names.ts";
 import { countComparisons, findForbiddenName } from "./name-constraints.ts";
 import type { TlsFailureType } from "./outcome.ts";
+import { NO_CERTIFICATE, verificationCode, WEAK_KEY, WEAK_SIGNATURE } from "./reason-code.ts";
 import { type PathCertificate, readPathCertificate } from "./path-certificate.ts";
 import { createPathWork, MOST_WORK, type PathWork, spend } from "./path-work.ts";
 
@@ -32,7 +33,7 @@ export interface PathQuestion {
 export type PathVerdict =
   | { readonly kind: "valid"; readonly record: TlsaRecord; readonly leaf: PathCertificate }
   /** The best path found, and what is wrong with it. */
-  | { readonly kind: "invalid"; readonly type: TlsFailureType; readonly detail: string }
+  | { readonly kind: "invalid"; readonly type: TlsFailureType; readonly detail: string; readonly code?: string }
   /** Nothing leads to an anchor; `top` is as far as it went. */
   | { readonly kind: "none"; readonly top: X509Certificate };
 
@@ -116,7 +117,7 @@ function judgePath(
   const certificates: PathCertificate[] = [];
   for (const [index, x509] of path.entries()) {
     const certificate = read(x509);
-    if (!certificate.ok) return untrusted(`${whose(path, index)} ${certificate.error}`);
+    if (!certificate.ok) return untrusted(`${whose(path, index)} ${certificate.error}`, "certificate-unreadable");
     certificates.push(certificate.value);
   }
   const anchorAt = endsAtAnchor ? path.length - 1 : path.length;
@@ -125,24 +126,26 @@ function judgePath(
   for (const [index, certificate] of certificates.entries()) {
     const it = whose(path, index);
     const { unknownCritical, weakKey, weakSignature, pathLength } = certificate;
-    if (unknownCritical !== undefined) return untrusted(`${it} has a critical extension that is not understood here (${unknownCritical})`);
-    if (weakKey !== undefined) return untrusted(`${it} has ${weakKey}`);
+    if (unknownCritical !== undefined)
+      return untrusted(`${it} has a critical extension that is not understood here (${unknownCritical})`, "unknown-critical-extension");
+    if (weakKey !== undefined) return untrusted(`${it} has ${weakKey}`, WEAK_KEY);
     // Nobody relies on the signature of an anchor.
-    if (index < anchorAt && weakSignature !== undefined) return untrusted(`${it} is signed with ${weakSignature}`);
-    if (!certificate.forServers) return untrusted(`${it} is not for TLS servers (extendedKeyUsage)`);
+    if (index < anchorAt && weakSignature !== undefined) return untrusted(`${it} is signed with ${weakSignature}`, WEAK_SIGNATURE);
+    if (!certificate.forServers) return untrusted(`${it} is not for TLS servers (extendedKeyUsage)`, "invalid-purpose");
     if (index === 0) continue;
-    if (!certificate.maySign) return untrusted(`${it} may not sign others: it is not marked as a CA`);
+    if (!certificate.maySign) return untrusted(`${it} may not sign others: it is not marked as a CA`, "invalid-ca");
     if (pathLength !== undefined && between > pathLength)
-      return untrusted(`${it} allows ${pathLength} CA certificates below it, and there are ${between}`);
+      return untrusted(`${it} allows ${pathLength} CA certificates below it, and there are ${between}`, "path-length-exceeded");
     if (!certificate.selfIssued) between += 1;
     const below = namesBelow(certificates.slice(0, index));
     const { constraints = NO_CONSTRAINTS } = certificate;
     if (!spend(work, "comparisons", countComparisons(constraints, below)))
       return untrusted(
         `${it} has more name constraints than are compared with the names below it (${MOST_WORK.comparisons} comparisons for one chain)`,
+        NAME_CONSTRAINTS,
       );
     const forbidden = findForbiddenName(constraints, below);
-    if (forbidden !== undefined) return untrusted(`${it} does not allow ${forbidden} (name constraints)`);
+    if (forbidden !== undefined) return untrusted(`${it} does not allow ${forbidden} (name constraints)`, NAME_CONSTRAINTS);
   }
   const [leaf] = certificates;
   const old = certificates.findIndex(({ to }) => !(now <= to));
@@ -151,12 +154,14 @@ function judgePath(
   const young = certificates.findIndex(({ from }) => !(now >= from));
   if (young !== -1) {
     const from = day(path[young]?.validFrom ?? "");
-    const detail = `${whose(path, young)} is not valid before ${from} (certificate-not-yet-valid)`;
-    return { kind: "invalid", type: "validation-failure", detail };
+    const code = verificationCode("CERT_NOT_YET_VALID");
+    const detail = `${whose(path, young)} is not valid before ${from} (${code})`;
+    return { kind: "invalid", type: "validation-failure", detail, code };
   }
-  return leaf === undefined ? untrusted("the host presented no certificate") : { kind: "valid", record, leaf };
+  return leaf === undefined ? untrusted("the host presented no certificate", NO_CERTIFICATE) : { kind: "valid", record, leaf };
 }
 
+const NAME_CONSTRAINTS = "name-constraints";
 const NO_CONSTRAINTS: Constraints = { permitted: [], excluded: [] };
 
 /** `below` begins with the leaf. A CA that renews its own name is not constrained by the one it renews (RFC 5280 §6.1.3 b). */
@@ -164,8 +169,8 @@ function namesBelow(below: readonly PathCertificate[]): GeneralName[] {
   return below.flatMap(({ constrained, selfIssued }, index) => (index > 0 && selfIssued ? [] : constrained));
 }
 
-function untrusted(detail: string): Trouble {
-  return { kind: "invalid", type: "certificate-not-trusted", detail };
+function untrusted(detail: string, code: string): Trouble {
+  return { kind: "invalid", type: "certificate-not-trusted", detail, code };
 }
 
 function whose(path: readonly X509Certificate[], index: number): string {

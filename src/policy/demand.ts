@@ -8,6 +8,8 @@ import type { TlsFailure } from "./outcome.ts";
 import { daneLookupFailed, type ReadTlsa } from "./published.ts";
 import type { Because } from "./requirement.ts";
 
+const MX_UNPROVEN = "mx-unproven";
+
 /** `tls.floor`: the least that any host must give. */
 export function floorDemand({ local, tag }: Demands, belowFloor: boolean): Demand {
   const { floor, because } = local.floor;
@@ -48,11 +50,16 @@ export function requireTlsDemand(facts: HostFacts, tag: TlsTag | undefined): Dem
   const { host, nextHop, origin, dnssec } = facts;
   if (origin === "literal") {
     const detail = `${host} is an address, and nothing proves who answers there`;
-    const failure: TlsFailure = { type: "validation-failure", detail, whoActs: "sender" };
+    const failure: TlsFailure = { type: "validation-failure", detail, whoActs: "sender", code: "address-literal" };
     return { ...demand, atLeast: "authenticated", skip: { failure, lasting: true } };
   }
   const detail = `nothing proves that ${host} is a mail host of ${nextHop}: its MX records are not signed, and no MTA-STS policy lists it`;
-  const failure: TlsFailure = { type: "validation-failure", detail: withDnssec(detail, dnssec), whoActs: whoOf(dnssec) };
+  const failure: TlsFailure = {
+    type: "validation-failure",
+    detail: withDnssec(detail, dnssec),
+    whoActs: whoOf(dnssec),
+    code: MX_UNPROVEN,
+  };
   return { ...demand, atLeast: "authenticated", skip: { failure, lasting: isSettled(facts) } };
 }
 
@@ -66,12 +73,14 @@ export function hostFloorDemands(facts: HostFacts, { host: { level, because }, f
     section: "",
     says: level === "dnssec" ? "MX records signed by DNSSEC" : "a host proven by MTA-STS or DNSSEC",
   } as const;
-  const skip = (type: TlsFailure["type"], detail: string): Demand[] => [
-    { ...demand, skip: { failure: { type, detail: withDnssec(detail, dnssec), whoActs: whoOf(dnssec) }, lasting: isSettled(facts) } },
-  ];
+  const skip = (type: TlsFailure["type"], said: string, code?: string): Demand[] => {
+    const detail = withDnssec(said, dnssec);
+    const failure: TlsFailure = { type, detail, whoActs: whoOf(dnssec), ...(code !== undefined && { code }) };
+    return [{ ...demand, skip: { failure, lasting: isSettled(facts) } }];
+  };
   if (level === "proven") {
     if (isProvenHost(facts)) return [demand];
-    return skip("validation-failure", `nothing proves that ${host} is a mail host of ${nextHop} (mx-unproven)`);
+    return skip("validation-failure", `nothing proves that ${host} is a mail host of ${nextHop} (${MX_UNPROVEN})`, MX_UNPROVEN);
   }
   if (mxSecurity !== "secure") return skip("dane-required", `the MX records of ${nextHop} are not signed`);
   if (floor.floor !== "authenticated") return [demand];

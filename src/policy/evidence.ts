@@ -70,15 +70,28 @@ export function stsEvidence(sts: StsFinding): StsEvidence {
     case "not-asked":
       return { kind: "not-asked", why: sts.why };
     case "none":
-      return { kind: "none", ...(sts.trouble !== undefined && { trouble: sts.trouble }) };
+      return { kind: "none", ...(sts.trouble !== undefined && { trouble: withoutText(sts.trouble) }) };
     case "unavailable":
-      return { kind: "unavailable", failure: sts.failure };
+      return { kind: "unavailable", failure: withoutText(sts.failure) };
     case "policy": {
       const { policy, id, fetchedAt, expires, trouble } = sts;
       const mx = policy.mx.slice(0, MOST_SHOWN);
-      return { kind: "policy", mode: policy.mode, id, mx, fetchedAt, expires, ...(trouble !== undefined && { trouble }) };
+      return {
+        kind: "policy",
+        mode: policy.mode,
+        id,
+        mx,
+        fetchedAt,
+        expires,
+        ...(trouble !== undefined && { trouble: withoutText(trouble) }),
+      };
     }
   }
+}
+
+/** What was served is kept once for its domain; with each attempt it would be 4 KB. */
+function withoutText({ served: _served, ...failure }: TlsFailure): TlsFailure {
+  return failure;
 }
 
 export function tlsaEvidence(tlsa: TlsaFinding): TlsaEvidence {

@@ -7,6 +7,7 @@ import type { Rule } from "./decision.ts";
 import type { LookupFailure, StsFinding } from "./facts.ts";
 import type { Demand, Demands, HostFacts } from "./host-facts.ts";
 import type { TlsFailure } from "./outcome.ts";
+import { lookupCode } from "./reason-code.ts";
 import type { Because, DaneRequirement } from "./requirement.ts";
 import { allowsHost } from "./sts-policy.ts";
 import { judgeTlsa, tlsaKey } from "./tlsa.ts";
@@ -128,7 +129,8 @@ export function daneLookupFailed({ host, dnssec }: HostFacts, { failure: lookup 
   const detail = `the TLSA look-up for ${host} failed, so DANE cannot be ruled out${why}`;
   // A resolver that cannot be reached, or answers nothing at all, is this relay's own trouble.
   const whoActs = lookup?.reason === "unreachable" || dnssec.kind === "untested" ? "you" : "receiver";
-  const failure: TlsFailure = { type: "dnssec-invalid", detail, whoActs };
+  const code = lookup === undefined ? {} : { code: lookupCode(lookup) };
+  const failure: TlsFailure = { type: "dnssec-invalid", detail, whoActs, ...code };
   return { because, atLeast: "authenticated", section: "RFC 7672 §2.1.2", says: "no connection", skip: { failure, lasting: false } };
 }
 
@@ -168,6 +170,7 @@ export function stsDemand({ sts, host }: HostFacts, { sts: says }: Cell): Demand
     type: "validation-failure",
     detail: `${host} is not among the mail hosts that the MTA-STS policy of ${sts.policyDomain} lists (mx-not-in-policy)`,
     whoActs: "receiver",
+    code: "mx-not-in-policy",
   };
   return {
     because,

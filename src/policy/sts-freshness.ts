@@ -78,9 +78,10 @@ export function judgeSts(known: KnownSts, found: StsDiscovery, name: string, now
 }
 
 function discoveryTrouble(found: Exclude<StsDiscovery, { kind: "record" }>, name: string): TlsFailure {
-  if (found.kind === "none") return { type: "sts-policy-fetch-error", detail: `${name}: ${found.detail}`, whoActs: "receiver" };
+  if (found.kind === "none")
+    return { type: "sts-policy-fetch-error", detail: `${name}: ${found.detail}`, whoActs: "receiver", code: "no-txt-record" };
   const detail = `the look-up of ${name} failed: ${found.detail}`;
-  return { type: "sts-policy-fetch-error", detail, whoActs: found.whoActs ?? "receiver" };
+  return { type: "sts-policy-fetch-error", detail, whoActs: found.whoActs ?? "receiver", code: "dns" };
 }
 
 /** Of mode none nothing is told: that is how a domain takes its policy away (RFC 8461 §6, §8.3). */

@@ -7,7 +7,7 @@
  */
 import { isIPv4 } from "node:net";
 import { isHostname } from "../mail/domain.ts";
-import { bad, good, type Parsed } from "../mail/parsed.ts";
+import type { Parsed } from "../mail/parsed.ts";
 import { cleanText } from "../mail/reply.ts";
 
 export type StsMode = "enforce" | "testing" | "none";
@@ -24,6 +24,17 @@ export interface StsPolicy {
   readonly text: string;
 }
 
+/** Which field is at fault, as a reason code (RFC 8460 §4.4); `syntax`: the text as a whole. */
+export type StsFault = "version" | "mode" | "max-age" | "mx" | "syntax";
+
+export type ParsedStsPolicy =
+  | (Parsed<StsPolicy> & { readonly ok: true })
+  | (Parsed<StsPolicy> & { readonly ok: false; readonly fault: StsFault });
+
+function faulty(fault: StsFault, error: string): ParsedStsPolicy & { ok: false } {
+  return { ok: false, error, fault };
+}
+
 /** "about one year": the most that is allowed. */
 export const LONGEST_MAX_AGE = 31_557_600;
 
@@ -33,20 +44,20 @@ const CONTROLS = /[\u0000-\u001f\u007f]/;
 const MAX_AGE = /^[0-9]{1,10}$/;
 
 /** Reads octets as served, or the text that was kept of them. Linear in their length; never throws. */
-export function parseStsPolicy(served: Buffer | string): Parsed<StsPolicy> {
+export function parseStsPolicy(served: Buffer | string): ParsedStsPolicy {
   const text = typeof served === "string" ? served : decode(served);
-  if (text === undefined) return bad("it is not UTF-8");
-  if (text.startsWith("\ufeff")) return bad("it begins with a byte-order mark");
+  if (text === undefined) return faulty("syntax", "it is not UTF-8");
+  if (text.startsWith("\ufeff")) return faulty("syntax", "it begins with a byte-order mark");
   const first = new Map<string, string>();
   const mx: string[] = [];
   for (const [index, line] of text.split("\n").entries()) {
     const written = withoutTrailingBlanks(line.endsWith("\r") ? line.slice(0, -1) : line);
     if (written === "") continue;
     const field = parseField(written);
-    if (field === undefined) return bad(`line ${index + 1} is no field: ${quoted(written)}`);
+    if (field === undefined) return faulty("syntax", `line ${index + 1} is no field: ${quoted(written)}`);
     if (field.name === "mx") {
       const pattern = parsePattern(field.value);
-      if (pattern === undefined) return bad(`mx is no host name, nor *. and one: ${quoted(field.value)}`);
+      if (pattern === undefined) return faulty("mx", `mx is no host name, nor *. and one: ${quoted(field.value)}`);
       mx.push(pattern);
     } else if (!first.has(field.name)) {
       // Any other field counts once, the first (last paragraph of the section).
@@ -56,20 +67,21 @@ export function parseStsPolicy(served: Buffer | string): Parsed<StsPolicy> {
   return assemble(first, mx, text);
 }
 
-function assemble(fields: ReadonlyMap<string, string>, mx: readonly string[], text: string): Parsed<StsPolicy> {
+function assemble(fields: ReadonlyMap<string, string>, mx: readonly string[], text: string): ParsedStsPolicy {
   const version = fields.get("version");
-  if (version !== "STSv1") return bad(version === undefined ? "version is missing" : `version is not STSv1: ${quoted(version)}`);
+  if (version !== "STSv1")
+    return faulty("version", version === undefined ? "version is missing" : `version is not STSv1: ${quoted(version)}`);
   const mode = fields.get("mode");
   if (mode !== "enforce" && mode !== "testing" && mode !== "none")
-    return bad(mode === undefined ? "mode is missing" : `mode is none of enforce, testing and none: ${quoted(mode)}`);
+    return faulty("mode", mode === undefined ? "mode is missing" : `mode is none of enforce, testing and none: ${quoted(mode)}`);
   const maxAge = fields.get("max_age");
-  if (maxAge === undefined) return bad("max_age is missing");
-  if (!MAX_AGE.test(maxAge)) return bad(`max_age is not 1 to 10 digits: ${quoted(maxAge)}`);
-  if (mx.length === 0 && mode !== "none") return bad(`mode is ${mode}, and there is no mx`);
+  if (maxAge === undefined) return faulty("max-age", "max_age is missing");
+  if (!MAX_AGE.test(maxAge)) return faulty("max-age", `max_age is not 1 to 10 digits: ${quoted(maxAge)}`);
+  if (mx.length === 0 && mode !== "none") return faulty("mx", `mode is ${mode}, and there is no mx`);
   // The RFC has no word on what a larger one means; to refuse the policy would leave the domain unprotected.
   const published = Number(maxAge);
   const age = published > LONGEST_MAX_AGE ? { maxAge: LONGEST_MAX_AGE, publishedMaxAge: published } : { maxAge: published };
-  return good({ mode, ...age, mx, text });
+  return { ok: true, value: { mode, ...age, mx, text } };
 }
 
 /** Name, colon, optional blanks, a value that is not empty. No blank stands before the colon, nor at the start of the line. */

@@ -5,12 +5,18 @@
 import { createHash, createPublicKey, X509Certificate } from "node:crypto";
 import { isOneSequence } from "./der.ts";
 import type { TlsaRecord } from "./facts.ts";
+import type { TlsFailure } from "./outcome.ts";
 
 export interface TlsaJudgement {
   /** Usable, after digest agility. Empty: TLS is required, authentication is not (RFC 7672 §2.2). */
   readonly usable: readonly TlsaRecord[];
-  /** Why each other record does not count, in clean words. */
-  readonly unusable: readonly { readonly record: TlsaRecord; readonly why: string }[];
+  /** Why each other record does not count, in clean words and as a reason code (RFC 8460 §4.4). */
+  readonly unusable: readonly ({ readonly record: TlsaRecord } & Unusable)[];
+}
+
+interface Unusable {
+  readonly why: string;
+  readonly code: string;
 }
 
 export type DigestName = "sha512" | "sha256";
@@ -40,12 +46,12 @@ export function judgeTlsa(records: readonly TlsaRecord[], digests: readonly Dige
 }
 
 function judgeNew(records: readonly TlsaRecord[], digests: readonly DigestName[]): TlsaJudgement {
-  const unusable: { record: TlsaRecord; why: string }[] = [];
+  const unusable: ({ record: TlsaRecord } & Unusable)[] = [];
   // Usability goes first: a strong record that is malformed must not shut out a good weaker one (RFC 7671 §9).
   const candidates = records.filter((record) => {
-    const why = whyUnusable(record, digests);
-    if (why !== undefined) unusable.push({ record, why });
-    return why === undefined;
+    const flaw = findFlaw(record, digests);
+    if (flaw !== undefined) unusable.push({ record, ...flaw });
+    return flaw === undefined;
   });
   const strongest = new Map<string, number>();
   const rankOf = ({ matchingType }: TlsaRecord): number => digests.indexOf(DIGESTS[matchingType]?.name ?? "sha256");
@@ -57,7 +63,8 @@ function judgeNew(records: readonly TlsaRecord[], digests: readonly DigestName[]
   // RFC 7671 §9: Full records always count; of the digests, for each pair of usage and selector, the strongest one only.
   const usable = candidates.filter((record) => {
     if (record.matchingType === 0 || rankOf(record) === strongest.get(pairOf(record))) return true;
-    unusable.push({ record, why: `a stronger digest is published for usage ${record.usage}, selector ${record.selector}` });
+    const why = `a stronger digest is published for usage ${record.usage}, selector ${record.selector}`;
+    unusable.push({ record, why, code: "weaker-digest" });
     return false;
   });
   return { usable, unusable };
@@ -67,38 +74,50 @@ function pairOf({ usage, selector }: TlsaRecord): string {
   return `${usage} ${selector}`;
 }
 
-function whyUnusable({ usage, selector, matchingType, data }: TlsaRecord, digests: readonly DigestName[]): string | undefined {
-  // RFC 7672 §3.1.3: usages 0 and 1 ask for public CAs, which SMTP has no list of; they are never taken for 2 or 3.
-  if (usage === 0 || usage === 1) return `usage ${usage} is not for SMTP`;
-  if (usage !== 2 && usage !== 3) return `usage ${usage} is not known`;
-  if (selector !== 0 && selector !== 1) return `selector ${selector} is not known`;
-  if (data.length === 0) return "it holds no data";
-  if (matchingType === 0) return selector === 0 ? whyNoCertificate(data) : whyNoKey(data);
-  const digest = DIGESTS[matchingType];
-  if (digest === undefined) return `matching type ${matchingType} is not known`;
-  if (data.length !== digest.octets) return `its digest has ${data.length} octets instead of ${digest.octets}`;
-  return digests.includes(digest.name) ? undefined : `${digest.name} does not count here`;
+/** A secure set of which no record can be used (RFC 8460 §4.3.2.1), told by its first; undefined where one can. */
+export function findUnusableSet({ usable, unusable }: TlsaJudgement, baseDomain: string): TlsFailure | undefined {
+  const [first] = unusable;
+  if (usable.length > 0 || first === undefined) return undefined;
+  const which = unusable.length === 1 ? "the TLSA record" : `none of the ${unusable.length} TLSA records`;
+  const detail = `${which} of ${baseDomain} is ${unusable.length === 1 ? "not " : ""}usable: ${first.why}`;
+  return { type: "tlsa-invalid", detail, whoActs: "receiver", code: first.code };
 }
 
-function whyNoCertificate(data: Buffer): string | undefined {
-  const why = "its data is not a certificate in DER";
+function findFlaw({ usage, selector, matchingType, data }: TlsaRecord, digests: readonly DigestName[]): Unusable | undefined {
+  // RFC 7672 §3.1.3: usages 0 and 1 ask for public CAs, which SMTP has no list of; they are never taken for 2 or 3.
+  if (usage === 0 || usage === 1) return { why: `usage ${usage} is not for SMTP`, code: "unsupported-usage" };
+  if (usage !== 2 && usage !== 3) return { why: `usage ${usage} is not known`, code: "unsupported-usage" };
+  if (selector !== 0 && selector !== 1) return { why: `selector ${selector} is not known`, code: "unsupported-selector" };
+  if (data.length === 0) return { why: "it holds no data", code: "no-data" };
+  if (matchingType === 0) {
+    if (selector === 0)
+      return isCertificate(data) ? undefined : { why: "its data is not a certificate in DER", code: "malformed-certificate" };
+    return isKey(data) ? undefined : { why: "its data is not a public key in DER", code: "malformed-key" };
+  }
+  const digest = DIGESTS[matchingType];
+  if (digest === undefined) return { why: `matching type ${matchingType} is not known`, code: "unsupported-matching-type" };
+  if (data.length !== digest.octets)
+    return { why: `its digest has ${data.length} octets instead of ${digest.octets}`, code: "malformed-digest" };
+  return digests.includes(digest.name) ? undefined : { why: `${digest.name} does not count here`, code: "unsupported-matching-type" };
+}
+
+function isCertificate(data: Buffer): boolean {
   try {
     // OpenSSL takes PEM too, and ignores what follows the DER: neither is what would be sent.
-    return new X509Certificate(data).raw.equals(data) ? undefined : why;
+    return new X509Certificate(data).raw.equals(data);
   } catch {
-    return why;
+    return false;
   }
 }
 
-function whyNoKey(data: Buffer): string | undefined {
-  const why = "its data is not a public key in DER";
+function isKey(data: Buffer): boolean {
   // Octets after the key would be ignored here as well.
-  if (!isOneSequence(data)) return why;
+  if (!isOneSequence(data)) return false;
   try {
     createPublicKey({ key: data, format: "der", type: "spki" });
-    return undefined;
+    return true;
   } catch {
-    return why;
+    return false;
   }
 }
 

@@ -123,7 +123,7 @@ export const daneMutations: readonly Mutation[] = [
   {
     name: "usages 0 and 1 are usable",
     file: RECORDS,
-    from: "if (usage === 0 || usage === 1) return `usage ${usage} is not for SMTP`;\n  if (usage !== 2 && usage !== 3)",
+    from: 'if (usage === 0 || usage === 1) return { why: `usage ${usage} is not for SMTP`, code: "unsupported-usage" };\n  if (usage !== 2 && usage !== 3)',
     to: "if (usage > 3)",
     tests: ["test/policy/tlsa.test.ts"],
     because: "mail to a host with such records alone would wait for ever (RFC 7672 §3.1.3)",

@@ -158,7 +158,7 @@ export const stsMutations: readonly Mutation[] = [
   {
     name: "a redirect is as good as a policy",
     file: RESPONSE,
-    from: "if (status >= 300 && status < 400) return `it answered ${status}, and a redirect must not be followed (RFC 8461 §3.3)`;\n  if (status !== 200)",
+    from: 'if (status >= 300 && status < 400)\n    return { why: `it answered ${status}, and a redirect must not be followed (RFC 8461 §3.3)`, code: "redirect" };\n  if (status !== 200)',
     to: "if (status !== 200 && status !== 301)",
     tests: FETCH_TEST,
     because: "whoever controls a page of the policy host would write its policy (RFC 8461 §3.3)",
