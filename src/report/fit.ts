@@ -73,17 +73,22 @@ function sessionsOf({ summary }: DocumentPolicy): number {
 
 /** RFC 8460 §4.4: details are told apart by all that identifies them. Most frequent first. */
 function addUpDetails(details: readonly DocumentDetail[], gone: readonly Optional[]): DocumentDetail[] {
-  const byKey = new Map<string, DocumentDetail>();
+  const kept = EXPENDABLE.filter((member) => !gone.includes(member));
+  const byKey = new Map<string, { readonly detail: DocumentDetail; sessions: number }>();
   for (const detail of details) {
-    const less = { ...detail };
-    for (const member of gone) delete less[member];
-    const key = JSON.stringify({ ...less, "failed-session-count": 0 });
-    const sessions = (byKey.get(key)?.["failed-session-count"] ?? 0) + detail["failed-session-count"];
-    byKey.set(key, { ...less, "failed-session-count": sessions });
+    // None of these texts has a line end in it.
+    const key = `${detail["result-type"]}\n${kept.map((member) => detail[member] ?? "").join("\n")}`;
+    const known = byKey.get(key);
+    if (known === undefined) byKey.set(key, { detail, sessions: detail["failed-session-count"] });
+    else known.sessions += detail["failed-session-count"];
   }
   return [...byKey]
-    .sort(([a, one], [b, other]) => other["failed-session-count"] - one["failed-session-count"] || (a < b ? -1 : 1))
-    .map(([, detail]) => detail);
+    .sort(([a, one], [b, other]) => other.sessions - one.sessions || (a < b ? -1 : 1))
+    .map(([, { detail, sessions }]) => {
+      const less = { ...detail, "failed-session-count": sessions };
+      for (const member of gone) delete less[member];
+      return less;
+    });
 }
 
 function withDetails({ policy, summary }: DocumentPolicy, details: readonly DocumentDetail[]): DocumentPolicy {
