@@ -9,7 +9,9 @@ import { systemClock } from "../../src/clock.ts";
 import type { PosternEvent } from "../../src/events.ts";
 import type { EmailAddress } from "../../src/mail/address.ts";
 import type { Domain } from "../../src/mail/domain.ts";
+import type { TlsObservation } from "../../src/policy/observation.ts";
 import type { LeasedEntry } from "../../src/queue/entry.ts";
+import { reportDayOf } from "../../src/queue/tls-reports.ts";
 import { openSqliteStore } from "../../src/store/sqlite/open.ts";
 
 const [mode = "", folder = ""] = process.argv.slice(2);
@@ -53,7 +55,7 @@ async function enqueue(size: number, lease = false): Promise<LeasedEntry | strin
   return entry ?? id;
 }
 
-function deliver(entry: LeasedEntry): Promise<LeasedEntry[] | "lease-lost"> {
+function deliver(entry: LeasedEntry, observations?: readonly TlsObservation[]): Promise<LeasedEntry[] | "lease-lost"> {
   const now = Date.now();
   return store.saveSettlement(
     entry.lease,
@@ -64,6 +66,7 @@ function deliver(entry: LeasedEntry): Promise<LeasedEntry[] | "lease-lost"> {
         outcome: { kind: "delivered", host: "mx.test", reply: { code: 250, lines: [] } },
       })),
       notices: [],
+      ...(observations !== undefined && { observations }),
     },
     { leaseNow: () => false, leaseUntil: 0 },
   );
@@ -82,6 +85,13 @@ async function outcome(work: Promise<unknown>): Promise<string> {
 function limitFiles(octets: number | "unlimited"): void {
   execFileSync("prlimit", ["--pid", String(process.pid), `--fsize=${octets}:unlimited`]);
 }
+
+const expired: TlsObservation = {
+  reportDomain: "dane.test" as Domain,
+  at: 0,
+  policy: { type: "sts", domain: "dane.test", text: ["mode: testing"] },
+  failures: [{ resultType: "certificate-expired", receivingIp: "192.0.2.1" }],
+};
 
 const wal = () => statSync(path.join(folder, "postern.db-wal")).size;
 
@@ -118,6 +128,20 @@ switch (mode) {
         say({ saved: policyDomain, n });
       }
     })();
+    break;
+
+  case "counts":
+    // Says each session once its settlement is kept, until it is killed.
+    for (let client = 0; client < 10; client++)
+      void (async () => {
+        for (let n = 0; ; n++) {
+          const entry = await enqueue(2000, true);
+          if (typeof entry === "string") throw new Error("not leased");
+          const failed = n % 3 === 0;
+          await deliver(entry, [failed ? expired : { ...expired, failures: [] }]);
+          say({ failed });
+        }
+      })();
     break;
 
   case "half-a-body": {
@@ -181,12 +205,24 @@ switch (mode) {
       );
     }
     say({ refused, trouble: store.trouble(), taken: leased.length });
-    say({ settled: [...new Set(await Promise.all(leased.map((entry) => outcome(deliver(entry)))))] });
+    say({ settled: [...new Set(await Promise.all(leased.map((entry) => outcome(deliver(entry, [expired])))))] });
     // What can be fetched again must not take the room of what a host has taken.
     const policyDomain = "dane.test" as Domain;
     const policies = [store.policies.saveSts({ policyDomain, lastUsed: 0 }), store.policies.noteDane(policyDomain, 0)];
     const [policy, dane] = await Promise.all(policies.map(outcome));
-    say({ still: await outcome(enqueue(2000)), probe: await outcome(store.probe()), policy, dane, trouble: store.trouble() });
+    const reports = await outcome(store.reports.claimDue(0, 1, 1));
+    const rua = await outcome(store.reports.saveRua({ uri: "https://r.test/", refusals: 1, refusedAt: 0 }));
+    const counted = (await store.reports.counts(reportDayOf(0), policyDomain))[0]?.failures;
+    say({
+      still: await outcome(enqueue(2000)),
+      probe: await outcome(store.probe()),
+      policy,
+      dane,
+      reports,
+      rua,
+      counted,
+      trouble: store.trouble(),
+    });
     execFileSync("mount", ["-o", "remount,size=40m", folder]);
     say({ after: await outcome(enqueue(20_000)), trouble: store.trouble(), events: events.map(({ kind }) => kind) });
     await store.close();

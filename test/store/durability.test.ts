@@ -9,12 +9,33 @@ import Database from "better-sqlite3";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Domain } from "../../src/mail/domain.ts";
 import type { QueueId } from "../../src/queue/entry.ts";
+import type { ReportDay } from "../../src/queue/tls-reports.ts";
 import { demandFullSync, openForWriting } from "../../src/store/sqlite/database.ts";
 import { findNetworkFileSystem } from "../../src/store/sqlite/folder.ts";
-import { DELIVERED, hop, newFolder, NO_LEASE, openTestStore, readBody, settlementOf, submit, T0 } from "./make.ts";
+import {
+  DELIVERED,
+  hop,
+  newFolder,
+  NO_LEASE,
+  observation,
+  observe,
+  openTestStore,
+  readBody,
+  report,
+  settlementOf,
+  STS,
+  submit,
+  T0,
+  TODAY,
+} from "./make.ts";
 
 /** The newest migration. */
 const SCHEMA = 3;
+const MIGRATIONS = fileURLToPath(new URL("../../src/store/sqlite/migrations/", import.meta.url));
+/** Those of the message that the first schema had. */
+const FIRST_COLUMNS =
+  "number, id, sender, submitter, listener, client_address, ehlo_name, user_name, submission_tls, return_content, envelope_id, eight_bit, " +
+  "utf8_headers, message_id, received_at, expires_at, size, chunked_body, first_entry, entries, first_recipient, recipients";
 const CHILD = fileURLToPath(new URL("./child.ts", import.meta.url));
 
 type Child = ChildProcessByStdio<null, Readable, null>;
@@ -105,6 +126,33 @@ describe("stable storage", () => {
       expect(lastUsed).toBeGreaterThanOrEqual(n);
       expect(policy).toMatchObject({ id: String(lastUsed), text: `mode: enforce ${lastUsed}\n`.repeat(500) });
       expect(await store.policies.findDane(name as Domain)).toBeGreaterThanOrEqual(n);
+    }
+  });
+
+  test("kill -9: the counts are those of the settlements that were kept, none lost and none doubled (RPT-36)", async () => {
+    const folder = newFolder();
+    const day = "1970-01-01" as ReportDay;
+    const said = { good: 0, failed: 0 };
+    for (let round = 1; round <= 3; round++) {
+      const { child, lines, ended } = start("counts", folder);
+      for await (const { failed } of lines) {
+        if (failed === true) said.failed++;
+        else said.good++;
+        if (said.good + said.failed >= round * 150 && !child.killed) child.kill("SIGKILL");
+      }
+      await ended;
+      const { store } = await openTestStore({ folder });
+      const [counted] = await store.reports.counts(day, "dane.test" as Domain);
+      const database = new Database(path.join(folder, "postern.db"), { readonly: true });
+      const settled = database.prepare<[], number>("SELECT count(*) FROM attempt").pluck().get();
+      database.close();
+      await store.close();
+      expect(counted!.successes + counted!.failures).toBe(settled);
+      expect(counted!.details.map(({ sessions }) => sessions)).toEqual([counted!.failures]);
+      // Those whose outcome was being kept at a kill may be either, ten each time.
+      expect(counted!.successes).toBeGreaterThanOrEqual(said.good);
+      expect(counted!.failures).toBeGreaterThanOrEqual(said.failed);
+      expect(settled).toBeLessThanOrEqual(said.good + said.failed + 10 * round);
     }
   });
 
@@ -336,19 +384,116 @@ describe("what the file must be", () => {
   });
 });
 
-describe("a database of an earlier version", () => {
-  /** As the version that knew only the first migration left it: a message for two next hops, a delivery, a user. */
-  const writeVersionOne = (): string => {
+describe("what plain sqlite3 shows of TLS reports and keys", () => {
+  const look = (folder: string) => {
+    const database = new Database(path.join(folder, "postern.db"), { readonly: true });
+    onTestFinished(() => {
+      database.close();
+    });
+    return (sql: string) => database.prepare<[], Record<string, unknown>>(sql).all();
+  };
+
+  test("days, kinds of failures, reports and keys, in words", async () => {
+    const { store, folder } = await openTestStore();
+    const mismatch = { resultType: "certificate-host-mismatch", receivingMxHostname: "mx.a.test", receivingIp: "192.0.2.1" } as const;
+    const hostile = { ...STS, domain: "b.test", text: [`\u001b]0;x\u0007\u009b2J${"y".repeat(5000)}`] };
+    await observe(store, observation(), observation({ failures: [mismatch, { resultType: "certificate-expired", reasonCode: "x" }] }));
+    await observe(store, observation({ failures: [mismatch] }), observation({ policy: hostile }));
+    const destinations = [
+      { uri: "mailto:r@x.test", state: "accepted", at: T0 },
+      { uri: "https://r.test/", state: "failed", detail: "503 from r.test", at: T0 },
+    ] as const;
+    await store.reports.add([
+      report("a.test", { state: "sent", endedAt: T0, attempts: 2, destinations, document: '{"ü":1}' }),
+      report("b.test", { dueAt: T0 + 3_600_000 }),
+    ]);
+    const rows = look(folder);
+    expect(rows("SELECT * FROM tls_days ORDER BY policy_domain")).toEqual([
+      {
+        day: "2026-09-01",
+        report_domain: "a.test",
+        policy_type: "sts",
+        policy_domain: "a.test",
+        successes: 1,
+        failures: 2,
+        reasons: "certificate-host-mismatch 2, certificate-expired 1",
+        policy: '["version: STSv1","mode: enforce","mx: *.a.test","max_age: 604800"]',
+      },
+      expect.objectContaining({ reasons: null, policy: expect.stringMatching(/^\["\\u001b\]0;x\\u0007\?2Jy{1979,1985}$/) }),
+    ]);
+    expect(rows("SELECT * FROM tls_failures_readable ORDER BY sessions DESC")).toEqual([
+      {
+        day: "2026-09-01",
+        report_domain: "a.test",
+        policy_type: "sts",
+        policy_domain: "a.test",
+        reason: "certificate-host-mismatch",
+        reason_code: null,
+        sessions: 2,
+        receiving_mx: "mx.a.test",
+        receiving_helo: null,
+        receiving_ip: "192.0.2.1",
+        sending_ip: null,
+      },
+      expect.objectContaining({ reason: "certificate-expired", reason_code: "x", sessions: 1 }),
+    ]);
+    expect(rows("SELECT * FROM tls_reports_readable ORDER BY report_domain")).toEqual([
+      {
+        day: "2026-09-01",
+        report_domain: "a.test",
+        report_id: "a.test.1@sender.test",
+        state: "sent",
+        attempts: 2,
+        due_utc: null,
+        give_up_utc: "2026-09-02 08:00:00",
+        ended_utc: "2026-09-01 08:00:00",
+        detail: null,
+        destinations: "mailto:r@x.test (accepted), https://r.test/ (failed: 503 from r.test)",
+        document_octets: 8,
+      },
+      expect.objectContaining({ state: "due", due_utc: "2026-09-01 09:00:00", destinations: null, document_octets: null }),
+    ]);
+  });
+
+  test("no view shows a private key, and nobody but the owner reads the file", async () => {
+    const { store, folder } = await openTestStore();
+    const secret = "MIIEvQIBADANBgkqhkiG";
+    await store.dkimKeys.add({
+      domain: "a.test" as Domain,
+      selector: "postern1r",
+      algorithm: "rsa-sha256",
+      privateKey: secret,
+      publicKey: "MIIB",
+      state: "active",
+      createdAt: T0,
+      changedAt: T0,
+    });
+    const rows = look(folder);
+    const views = rows("SELECT name FROM sqlite_schema WHERE type = 'view'").map(({ name }) => String(name));
+    expect(views).toContain("dkim_keys_readable");
+    for (const view of views) expect(JSON.stringify(rows(`SELECT * FROM ${view}`))).not.toContain(secret);
+    expect(rows("SELECT domain, selector, state, changed_utc, public_key FROM dkim_keys_readable")).toEqual([
+      { domain: "a.test", selector: "postern1r", state: "active", changed_utc: "2026-09-01 08:00:00", public_key: "MIIB" },
+    ]);
+    for (const name of readdirSync(folder).filter((file) => file.startsWith("postern.db")))
+      expect([name, (statSync(path.join(folder, name)).mode & 0o777).toString(8)]).toEqual([name, "600"]);
+  });
+});
+
+describe.each([1, 2])("a database of an earlier version, schema %i", (version) => {
+  /** As the version that knew only the first migrations left it: a message for two next hops, a delivery, a user. */
+  const writeOld = (): string => {
     const folder = newFolder();
     const database = new Database(path.join(folder, "postern.db"));
     database.pragma("auto_vacuum = INCREMENTAL");
     database.pragma("journal_mode = WAL");
-    database.exec(readFileSync(new URL("../../src/store/sqlite/migrations/0001-queue.sql", import.meta.url), "utf8"));
+    for (const migration of readdirSync(MIGRATIONS).toSorted().slice(0, version))
+      database.exec(readFileSync(path.join(MIGRATIONS, migration), "utf8"));
     database.pragma(`application_id = ${0x5053544e}`);
-    database.pragma("user_version = 1");
+    database.pragma(`user_version = ${version}`);
     const problem = JSON.stringify({ type: "timeout", detail: "silent", whoActs: "receiver", status: "4.4.1" });
     database.exec(`
-      INSERT INTO message VALUES (32, '0000000010', 'alice@sender.test', 'user:app', 'tls', '192.0.2.7', 'app.test', 'app', 'TLSv1.3 X',
+      INSERT INTO message (${FIRST_COLUMNS}) VALUES (32, '0000000010', 'alice@sender.test', 'user:app', 'tls', '192.0.2.7', 'app.test', 'app', 'TLSv1.3 X',
         'headers', 'QQ314159', 1, 0, '<1@app.test>', ${T0}, ${T0 + 86_400_000}, 5, NULL, 1, 2, 1, 2);
       INSERT INTO body VALUES (32, x'48656c6c6f');
       INSERT INTO recipient VALUES (1, 32, 1, 'a@one.test', 'one.test', 12, 'rfc822;a@one.test', 'waiting', NULL, NULL),
@@ -365,7 +510,7 @@ describe("a database of an earlier version", () => {
   };
 
   test("is brought up to date when it is opened, and nothing in it is lost", async () => {
-    const folder = writeVersionOne();
+    const folder = writeOld();
     const { store } = await openTestStore({ folder });
     const story = await store.admin.story("0000000010" as QueueId);
     const facts = {
@@ -393,22 +538,25 @@ describe("a database of an earlier version", () => {
     expect(await store.saveSettlement(entry!.lease, settlementOf(entry!, [DELIVERED]), NO_LEASE)).toEqual([]);
     expect(await store.users.list()).toMatchObject([{ name: "app", maySendAs: ["a@one.test"] }]);
     await store.policies.noteDane(hop("one.test"), T0);
+    await observe(store, observation());
+    expect(await store.reports.counts(TODAY, "a.test" as Domain)).toMatchObject([{ successes: 1 }]);
     // Keys go on behind the highest that the former version gave.
     const { leased } = await submit(store, { lease: true });
-    expect(leased[0]?.lease.entryId).toBe(8);
+    expect(leased[0]?.lease.entryId).toBe(9);
   });
 
   test("is left whole where the upgrade fails half-way, and the next start can try again", async () => {
-    const folder = writeVersionOne();
+    const folder = writeOld();
     const file = path.join(folder, "postern.db");
     const hostile = new Database(file);
-    hostile.exec("CREATE TABLE dane_next_hop (x)");
+    hostile.exec("CREATE TABLE tls_rua (x)");
     hostile.close();
-    await expect(openTestStore({ folder })).rejects.toThrow(/dane_next_hop/);
+    await expect(openTestStore({ folder })).rejects.toThrow(/tls_rua/);
     const after = new Database(file);
-    expect(after.pragma("user_version", { simple: true })).toBe(1);
-    expect(after.prepare("SELECT count(*) FROM pragma_table_info('message') WHERE name = 'tls_tag'").pluck().get()).toBe(0);
-    after.exec("DROP TABLE dane_next_hop");
+    // One transaction for each migration: the last one that went through whole.
+    expect(after.pragma("user_version", { simple: true })).toBe(2);
+    expect(after.prepare("SELECT count(*) FROM pragma_table_info('message') WHERE name IN ('tls_tag', 'body_hash')").pluck().get()).toBe(1);
+    after.exec("DROP TABLE tls_rua");
     after.close();
     const { store } = await openTestStore({ folder });
     expect(await store.leaseDue(hop("one.test"), 5, T0 + 1000, T0 + 60_000)).toHaveLength(1);

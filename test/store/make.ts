@@ -7,10 +7,12 @@ import { type Clock, systemClock } from "../../src/clock.ts";
 import type { PosternEvent } from "../../src/events.ts";
 import type { EmailAddress, ReversePath } from "../../src/mail/address.ts";
 import { domainOf } from "../../src/mail/address.ts";
-import type { NextHop } from "../../src/mail/domain.ts";
+import type { Domain, NextHop } from "../../src/mail/domain.ts";
+import type { AppliedPolicy, TlsObservation } from "../../src/policy/observation.ts";
 import type { LeasedEntry, NewMessage } from "../../src/queue/entry.ts";
 import type { AttemptRecord, DeliveryProblem, RecipientOutcome, Settlement } from "../../src/queue/settlement.ts";
 import type { QueueStore } from "../../src/queue/store.ts";
+import { reportDayOf, type TlsReport } from "../../src/queue/tls-reports.ts";
 import { openSqliteStore, type SqliteOptions, type SqliteStore } from "../../src/store/sqlite/open.ts";
 
 export const T0 = Date.UTC(2026, 8, 1, 8, 0, 0);
@@ -72,6 +74,10 @@ export function address(text: string): EmailAddress {
 
 export function hop(text: string): NextHop {
   return text as NextHop;
+}
+
+export function domain(text: string): Domain {
+  return text as Domain;
 }
 
 export interface Submission {
@@ -178,4 +184,42 @@ export async function leaseOne(store: QueueStore, nextHop: string, now = T0, unt
   const [entry] = await store.leaseDue(hop(nextHop), 1, now, until);
   if (entry === undefined) throw new Error(`nothing is due at ${nextHop}`);
   return entry;
+}
+
+export const TODAY = reportDayOf(T0);
+
+export const STS: AppliedPolicy = {
+  type: "sts",
+  domain: "a.test",
+  text: ["version: STSv1", "mode: enforce", "mx: *.a.test", "max_age: 604800"],
+  mxHost: ["*.a.test"],
+};
+
+/** A good session under MTA-STS, unless told otherwise. */
+export function observation(more: Partial<TlsObservation> = {}): TlsObservation {
+  return { reportDomain: domain("a.test"), at: T0, policy: STS, failures: [], ...more };
+}
+
+/** A delivery that brings these along. */
+export async function observe(store: QueueStore, ...observations: readonly TlsObservation[]): Promise<void> {
+  const { leased } = await submit(store, { lease: true });
+  const [entry] = leased;
+  if (entry === undefined) throw new Error("not leased");
+  if ((await store.saveSettlement(entry.lease, { ...settlementOf(entry, [DELIVERED]), observations }, NO_LEASE)) === "lease-lost")
+    throw new Error("the lease was lost");
+}
+
+export function report(reportDomain: string, more: Partial<TlsReport> = {}): TlsReport {
+  return {
+    id: `${reportDomain}.1@sender.test`,
+    day: TODAY,
+    reportDomain: domain(reportDomain),
+    state: "due",
+    createdAt: T0,
+    dueAt: T0,
+    giveUpAt: T0 + DAY,
+    attempts: 0,
+    destinations: [],
+    ...more,
+  };
 }

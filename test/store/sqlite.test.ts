@@ -1,10 +1,11 @@
 /** The queue's promises, kept by SQLite. */
 import { onTestFinished } from "vitest";
 import { openSqliteStore } from "../../src/store/sqlite/open.ts";
-import { describeContract } from "./contract.ts";
+import { type Backend, describeContract } from "./contract.ts";
 import { newFolder } from "./make.ts";
+import { describeReports } from "./reports-contract.ts";
 
-describeContract("sqlite", {
+const sqlite: Backend = {
   async open(clock) {
     const options = { folder: newFolder(), clock, emit: () => {}, minimumFree: 0, settlementReserve: 0 };
     let store = await openSqliteStore(options);
@@ -18,4 +19,7 @@ describeContract("sqlite", {
       },
     };
   },
-});
+};
+
+describeContract("sqlite", sqlite);
+describeReports("sqlite", sqlite);
