@@ -62,9 +62,11 @@ export function domainsWithoutReport(sql: Statements, day: string, limit: number
 
 /** One that is claimed falls due when its claim ends, not before. */
 export function nextReportDue(sql: Statements): number | undefined {
-  const free = sql.pluck<number | null>("SELECT min(due_at) FROM tls_report WHERE state IN ('due', 'sending') AND claimed_until IS NULL");
+  const free = sql.pluck<number | null>(
+    "SELECT min(due_at) FROM tls_report INDEXED BY tls_report_due WHERE state IN ('due', 'sending') AND claimed_until IS NULL",
+  );
   const claimed = sql.pluck<number | null>(
-    "SELECT min(max(due_at, claimed_until)) FROM tls_report WHERE claimed_until IS NOT NULL AND state IN ('due', 'sending')",
+    "SELECT min(max(due_at, claimed_until)) FROM tls_report INDEXED BY tls_report_claimed WHERE claimed_until IS NOT NULL AND state IN ('due', 'sending')",
   );
   const next = Math.min(free ?? Infinity, claimed ?? Infinity);
   return next === Infinity ? undefined : next;

@@ -38,14 +38,20 @@ export function changeReports(sql: Statements, change: ReportChange): unknown {
   }
 }
 
+/** Those whose claim ran out come first: they have waited longest. Both look-ups stop at the limit, however many are due. */
 function claim(sql: Statements, { now, until, limit }: ReportChange & { what: "claim" }): Row[] {
   const found = sql.all<{ number: number }>(
-    `SELECT number FROM (SELECT number, due_at FROM tls_report WHERE ${OPEN} AND claimed_until IS NULL AND due_at <= @now ` +
-      `UNION ALL SELECT number, due_at FROM tls_report WHERE claimed_until <= @now AND ${OPEN} AND due_at <= @now) ` +
-      "ORDER BY due_at, number LIMIT @limit",
-    { now, limit },
+    `SELECT number FROM tls_report INDEXED BY tls_report_claimed WHERE claimed_until <= ? AND ${OPEN} AND due_at <= ? ORDER BY claimed_until LIMIT ?`,
+    now,
+    now,
+    limit,
   );
-  return found.flatMap(({ number }) =>
+  const free = sql.all<{ number: number }>(
+    `SELECT number FROM tls_report INDEXED BY tls_report_due WHERE ${OPEN} AND claimed_until IS NULL AND due_at <= ? ORDER BY due_at, number LIMIT ?`,
+    now,
+    limit - found.length,
+  );
+  return [...found, ...free].flatMap(({ number }) =>
     sql.raw(
       "UPDATE tls_report SET generation = generation + 1, attempts = attempts + 1, claimed_until = ? WHERE number = ? " +
         `RETURNING ${REPORT_COLUMNS}, generation`,
