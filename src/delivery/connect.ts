@@ -70,16 +70,14 @@ class Opening {
   readonly #target: SessionTarget;
   readonly #tools: Tools;
   /** TLS failed on an earlier connection, and clear will do. */
-  readonly #clearBecause: TlsFailure | undefined;
+  readonly #before: TryInClear | undefined;
   #peer: PeerFacts | undefined;
   #answered = false;
 
   constructor(target: SessionTarget, tools: Tools, before: TryInClear | undefined) {
     this.#target = target;
     this.#tools = tools;
-    this.#clearBecause = before?.because;
-    // Should nothing come of this connection, what there is to tell is the failure of TLS on the earlier one.
-    this.#peer = before?.peer;
+    this.#before = before;
   }
 
   async run(): Promise<OpenResult | Ended> {
@@ -188,7 +186,7 @@ class Opening {
   async #secure(wire: Wire, extensions: Extensions): Promise<Step<{ wire: Wire; outcome: TlsOutcome }>> {
     const { host, tls } = this.#target;
     if (tls === "never") return this.#stayClear(wire, SWITCHED_OFF, false);
-    if (this.#clearBecause !== undefined) return this.#stayClear(wire, this.#clearBecause, false);
+    if (this.#before !== undefined) return this.#stayClear(wire, this.#before.because, false);
     if (!extensions.startTls) return this.#stayClear(wire, startTlsNotOffered(host, extensions), true);
     const { result, injectedOctets } = await wire.sendLastInClear("STARTTLS\r\n", this.#tools.timeouts.starttls);
     if (isLoss(result)) return this.#tlsFailed("starttls", startTlsLost(host, result));
@@ -317,6 +315,8 @@ class Opening {
   }
 
   #fail(step: SessionStep, found: DeliveryProblem, outcome?: TlsOutcome): HostFailure {
+    // Where nothing comes of this connection, what there is to tell of TLS is told of the earlier one.
+    const peer = this.#before?.peer ?? this.#peer;
     return {
       kind: "failed",
       step,
@@ -324,8 +324,8 @@ class Opening {
       permanent: false,
       answered: this.#answered,
       ...(outcome === undefined ? {} : { tls: outcome }),
-      ...(this.#clearBecause !== undefined && { tlsFailure: this.#clearBecause }),
-      ...(this.#peer !== undefined && { peer: this.#peer }),
+      ...(this.#before !== undefined && { tlsFailure: this.#before.because }),
+      ...(peer !== undefined && { peer }),
     };
   }
 }

@@ -38,7 +38,7 @@ export type SessionStep = HostReport["step"];
 export interface PeerFacts {
   /** Of the socket, as the system says: `192.0.2.1`, or IPv6 by RFC 5952. */
   readonly localAddress?: string;
-  /** What the host called itself in its EHLO reply, else in its greeting: a host name or an address literal, lower case. */
+  /** What the host called itself in its EHLO reply, else in its greeting: a host name in lower case, or an address literal. */
   readonly helo?: string;
 }
 
