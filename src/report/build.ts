@@ -93,12 +93,12 @@ function addressIn(text: string | undefined): string | undefined {
   return address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
 }
 
-/** A-labels, lower case. A name with underscores is none for mail, and was asked for in DNS all the same. */
+/** A-labels, lower case; in front of a host there may stand what TLSA records are asked at: `_25._tcp.` (RFC 6698 §3). */
 function nameIn(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
-  const parsed = parseDomain(text);
-  if (parsed.ok) return parsed.value;
-  return /^[A-Za-z0-9._-]{1,253}$/.test(text) ? text.toLowerCase() : undefined;
+  const service = /^(?:_[A-Za-z0-9-]{1,62}\.){0,2}/.exec(text)?.[0] ?? "";
+  const host = parseDomain(text.slice(service.length));
+  return host.ok ? service.toLowerCase() + host.value : undefined;
 }
 
 /** What hosts call themselves is theirs to choose; but a name or an address literal it must be. */
