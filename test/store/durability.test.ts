@@ -1,6 +1,6 @@
 /** What the file promises across crashes, second processes and other versions (RFC 5321 §6.1). */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
-import { copyFileSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
@@ -219,6 +219,16 @@ describe("who may open the file", () => {
     for (const name of readdirSync(folder))
       expect([name, (statSync(path.join(folder, name)).mode & 0o777).toString(8)]).toEqual([name, "600"]);
     expect(readdirSync(folder)).toContain("postern.db-wal");
+  });
+
+  test("a file that came back readable by everybody is closed to them at the start; its group keeps what it may", async () => {
+    const { store, folder } = await openTestStore();
+    await store.close();
+    const file = path.join(folder, "postern.db");
+    chmodSync(file, 0o644);
+    const { store: again } = await openTestStore({ folder });
+    await submit(again);
+    for (const name of [file, `${file}-wal`, `${file}-shm`]) expect((statSync(name).mode & 0o777).toString(8)).toBe("640");
   });
 
   test("a folder that cannot be made is named", async () => {

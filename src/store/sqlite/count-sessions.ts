@@ -74,7 +74,7 @@ export class SessionCounts {
     let kinds = counted.details;
     // One session is one in each detail, however often it met the same (RFC 8460 §4); two may become the same in fewer words.
     const told = new Set<string>();
-    for (const detail of new Set(details)) if (this.#addDetail(counted.id, kinds, detail, told, day, domain)) kinds++;
+    for (const detail of details) if (this.#addDetail(counted.id, kinds, detail, told, day, domain)) kinds++;
   }
 
   #addToNewPolicy(day: string, domain: string, policy: string, successes: number, failures: number): Counted {

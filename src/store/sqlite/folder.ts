@@ -1,7 +1,7 @@
 /**
  * The data folder: made for its owner alone, and refused where a database cannot be safe.
  */
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, realpathSync, statfsSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, realpathSync, statfsSync, statSync } from "node:fs";
 import path from "node:path";
 import { messageOf } from "../../thrown.ts";
 
@@ -80,10 +80,23 @@ function readMountinfo(): string {
 
 /**
  * Makes an empty file that only its owner reads; SQLite gives its companions (-wal, -shm) the same mode. An existing file
- * is not touched: opening and closing it would drop this process's POSIX locks on it (fcntl(2)).
+ * is not opened: closing it would drop this process's POSIX locks on it (fcntl(2)). It holds private keys, so a copy that came
+ * back from a backup readable by everybody is so no longer; what its group may is the operator's choice.
  */
 export function createPrivately(file: string): void {
-  if (existsSync(file)) return;
+  if (existsSync(file)) {
+    for (const one of [file, `${file}-wal`, `${file}-shm`]) closeToOthers(one);
+    return;
+  }
   closeSync(openSync(file, "a", 0o600));
   chmodSync(file, 0o600);
+}
+
+function closeToOthers(file: string): void {
+  try {
+    const { mode } = statSync(file);
+    if ((mode & 0o007) !== 0) chmodSync(file, mode & 0o770);
+  } catch {
+    // It is not there, or another's: then its owner decides.
+  }
 }
