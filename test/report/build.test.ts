@@ -197,7 +197,7 @@ describe("RPT-81: ten megabytes", () => {
     [60_000, "addresses of hosts", (at) => ({ receivingIp: address(at) }), ["sending-mta-ip", "receiving-mx-hostname"]],
     [60_000, "our own addresses", (at) => ({ sendingMtaIp: address(at) }), ["receiving-mx-hostname"]],
     [60_000, "names of hosts", (at) => ({ receivingMxHostname: `mx${at}.${"a".repeat(60)}.example.test` }), []],
-    [60_000, "codes", (at) => ({ reasonCode: `${"y".repeat(50)}${at}` }), []],
+    [100_000, "codes", (at) => ({ reasonCode: `${"y".repeat(50)}${at}` }), []],
   ];
   for (const [count, what, member, left] of cases)
     test(`${count} distinct ${what}: what tells least goes first, and no session is lost`, () => {
