@@ -7,11 +7,14 @@ import type { Clock } from "../clock.ts";
 import type { HostAddress } from "../policy/facts.ts";
 import type { HostEvidence } from "../policy/evidence.ts";
 import type { PolicyVerdict } from "../policy/decision.ts";
-import type { LeasedEntry } from "../queue/entry.ts";
+import type { TlsObservation } from "../policy/observation.ts";
+import { type LeasedEntry, REPORT_LISTENER } from "../queue/entry.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
 import { errorOf } from "../thrown.ts";
+import type { CountedSessions } from "./counted-sessions.ts";
 import type { Decided } from "./decide.ts";
 import type { HostFindings } from "./gather.ts";
+import { happeningOf, isReportable, type ObservationRules, Observations, type Reportable } from "./observations.ts";
 import { type DeliveryPlan, loopProblem, type PlannedHost } from "./plan.ts";
 import type { Acquired } from "./pool.ts";
 import { inClass, mayBeFinal, problem, tellingness } from "./problems.ts";
@@ -19,7 +22,7 @@ import type { RecipientReport, Session, SessionTarget, TransactionReport } from 
 import { describeRequirement, evidenceOf, skipProblem, targetOf, type TargetRules, type Terms, termsOf } from "./terms.ts";
 import { isStale, lastWord, note, problemOf, type RecipientJudgement, type Undecided } from "./undecided.ts";
 
-export interface AttemptRules extends TargetRules {
+export interface AttemptRules extends TargetRules, ObservationRules {
   readonly delivery: TargetRules["delivery"] & {
     readonly addressesPerHost: number;
     readonly hostsPerAttempt: number;
@@ -38,6 +41,8 @@ export interface AttemptIo {
   acquire(target: SessionTarget, freshOnly: boolean): Promise<Acquired>;
   /** Every acquired session comes back exactly once, usable or not. */
   release(session: Session): void;
+  /** Sessions that TLS-RPT has counted. Absent: none is to be, as with a check. */
+  readonly counted?: CountedSessions;
   /** No further host is asked once it is aborted. */
   readonly stop?: AbortSignal;
 }
@@ -62,6 +67,8 @@ export interface AttemptResult {
   readonly phases: { readonly connecting: number; readonly talking: number };
   /** A fault of our own that ended the attempt after some recipient was decided. */
   readonly fault?: Error;
+  /** What TLS-RPT counts of it; absent where nothing was new. */
+  readonly observations?: readonly TlsObservation[];
 }
 
 export async function attemptDelivery(entry: LeasedEntry, plan: DeliveryPlan & { kind: "attempt" }, io: AttemptIo): Promise<AttemptResult> {
@@ -97,6 +104,9 @@ class Walk {
   #connecting = 0;
   #talking = 0;
   #fault: Error | undefined;
+  /** Absent where nothing is counted: mail that brings reports is not reported on (RFC 8460 §3). */
+  readonly #counted: CountedSessions | undefined;
+  #observations: Observations | undefined;
 
   constructor(entry: LeasedEntry, plan: DeliveryPlan & { kind: "attempt" }, io: AttemptIo) {
     this.#entry = entry;
@@ -106,6 +116,7 @@ class Walk {
     this.#recipients = entry.recipients.map((recipient) => ({ recipient }));
     this.#open = entry.recipients.length;
     this.#demanded = plan.demanded;
+    this.#counted = entry.message.origin.listener === REPORT_LISTENER ? undefined : io.counted;
     this.#hosts = plan.skipped === undefined ? [] : [...plan.skipped];
   }
 
@@ -139,6 +150,7 @@ class Walk {
           break;
         case "unusable":
           this.#skip(host, found.problem, found.permanent);
+          if (found.bogus !== undefined && this.#counts(host)) this.#observe().noteBogus(host, found.bogus, this.#io.clock.now());
           break;
         case "ourselves": {
           // RFC 5321 §5.1: this host and all that are no better go. Those before it have had their say.
@@ -166,6 +178,7 @@ class Walk {
       this.#demanded = `no connection (${verdict.because.text})`;
       const lost = this.#asRequireTls(skipProblem(host, verdict), verdict);
       this.#skip(host, lost.problem, lost.permanent, evidence);
+      if (this.#counts(host)) this.#observe().noteSkipped(host, findings.tlsa, verdict.failure, this.#io.clock.now());
       return;
     }
     this.#demanded = describeRequirement(verdict.requirement);
@@ -233,18 +246,31 @@ class Walk {
         };
         this.#hosts.push(report);
         this.#noteAll(found, report, step, permanent);
+        if (this.#counts(host) && happeningOf(acquired) !== undefined)
+          this.#observe().noteFailure(host, terms.tlsa, target, acquired, this.#io.clock.now());
         return spoken;
       }
       this.#answered = true;
+      const since = this.#isNew(host, acquired.session) ? this.#io.clock.now() : undefined;
       // Only the first connection may be blamed on its age; a fresh one that dies is the host's doing.
-      const conversation = await this.#converse(acquired.session, host, terms, acquired.reused && !freshOnly);
+      const conversation = await this.#converse(acquired.session, host, terms, acquired.reused && !freshOnly, since);
       if (conversation === "ended") return true;
       spoken ||= conversation === "more";
     }
   }
 
-  /** Transactions on one connection until nobody is left to ask it about. */
-  async #converse(session: Session, { host, port }: PlannedHost, terms: Terms, maybeStale: boolean): Promise<Conversation> {
+  /**
+   * Transactions on one connection until nobody is left to ask it about. `since`: TLS-RPT has not counted it yet, and what it is
+   * became known then.
+   */
+  async #converse(
+    session: Session,
+    planned: PlannedHost,
+    terms: Terms,
+    maybeStale: boolean,
+    since: number | undefined,
+  ): Promise<Conversation> {
+    const { host, port } = planned;
     const report: { -readonly [K in keyof HostReport]: HostReport[K] } = {
       host,
       address: session.target.address,
@@ -263,7 +289,11 @@ class Walk {
         this.#io.release(session);
         return "stale";
       }
-      if (first) this.#hosts.push(report);
+      if (first) {
+        this.#hosts.push(report);
+        if (since === undefined) this.#observations?.rideAlong();
+        else this.#noteSession(planned, terms, session, since);
+      }
       if (first || tellingness(transaction.step) > tellingness(report.step)) report.step = transaction.step;
       const openBefore = this.#open;
       const portion = this.#judge(batch, transaction, report);
@@ -282,6 +312,26 @@ class Walk {
       for (const undecided of this.#pending) note(undecided, found, report, tellingness(transaction.step), false);
       return "ended";
     }
+  }
+
+  #counts(host: PlannedHost): host is Reportable {
+    return this.#counted !== undefined && isReportable(host);
+  }
+
+  /** A session counts once for each domain, however many messages it carries (RFC 8460 §4.2). */
+  #isNew(host: PlannedHost, { tls }: Session): boolean {
+    return this.#counted !== undefined && isReportable(host) && !this.#counted.has(tls, host.reportDomain);
+  }
+
+  #noteSession(host: PlannedHost, { tlsa }: Terms, session: Session, since: number): void {
+    if (this.#counted === undefined || !isReportable(host)) return;
+    this.#counted.add(session.tls, host.reportDomain);
+    this.#observe().noteSession(host, tlsa, session.target, session, since);
+  }
+
+  #observe(): Observations {
+    this.#observations ??= new Observations(this.#io.rules);
+    return this.#observations;
   }
 
   async #transact(session: Session, { requirement }: Terms, batch: readonly Undecided[]): Promise<TransactionReport> {
@@ -369,6 +419,7 @@ class Walk {
       daneSeen: this.#daneSeen,
       phases: { connecting: this.#connecting, talking: this.#talking },
       ...(this.#fault !== undefined && { fault: this.#fault }),
+      ...(this.#observations !== undefined && { observations: this.#observations.result() }),
     };
   }
 }

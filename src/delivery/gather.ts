@@ -6,6 +6,7 @@
  */
 import ipaddr from "ipaddr.js";
 import { type Domain, isHostname, type NextHop } from "../mail/domain.ts";
+import { isBogus } from "../policy/dnssec-errors.ts";
 import type {
   DnsLookup,
   DnssecState,
@@ -98,7 +99,7 @@ function findSts(
 }
 
 /** `smtp.example.com`, not `relay` of a container network: single labels mean something to this machine only. */
-function isPublicName(host: string): boolean {
+export function isPublicName(host: string): boolean {
   const name = host.toLowerCase();
   return name.includes(".") && isHostname(name);
 }
@@ -109,7 +110,13 @@ export type HostAddresses =
   /** The host is this relay: it and all worse ones are out of the list (RFC 5321 §5.1). */
   | { readonly kind: "ourselves"; readonly address: string }
   /** `permanent`: should every host of the domain be so, the mail cannot be delivered. */
-  | { readonly kind: "unusable"; readonly problem: DeliveryProblem; readonly permanent: boolean };
+  | {
+      readonly kind: "unusable";
+      readonly problem: DeliveryProblem;
+      readonly permanent: boolean;
+      /** The look-up whose answer DNSSEC says does not hold. */
+      readonly bogus?: LookupFailure;
+    };
 
 /** What DNS says of one host when its turn comes. */
 export interface HostFindings {
@@ -199,12 +206,10 @@ function notAsked(why: string): TlsaFinding {
 /** Keeps the addresses that may be used, in the order DNS gave them (RFC 5321 §5.1). */
 function judgeFinding(host: PlannedHost, found: Finding<HostAddress>, rules: AddressRules): HostAddresses {
   switch (found.kind) {
-    case "failed":
-      return {
-        kind: "unusable",
-        problem: lookupProblem(found, `the addresses of ${host.host}`, host.policy.facts.dnssec, host),
-        permanent: false,
-      };
+    case "failed": {
+      const lookup = lookupProblem(found, `the addresses of ${host.host}`, host.policy.facts.dnssec, host);
+      return { kind: "unusable", problem: lookup, permanent: false, ...(lookup.type === "dnssec-invalid" && { bogus: found }) };
+    }
     case "no-such-name":
       return noAddresses(host, "does not exist");
     case "answer":
@@ -289,9 +294,6 @@ function isLoopback(address: string): boolean {
   return range === "loopback" || range === "unspecified";
 }
 
-/** RFC 8914 codes by which a validating resolver says that the answers do not hold: bogus, expired, missing keys and signatures. */
-const DNSSEC_ERRORS = new Set([1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 27]);
-
 /** A question without an answer: the message waits (RFC 5321 §5.1, RFC 7672 §2.1.2). */
 export function lookupProblem(
   failure: LookupFailure,
@@ -300,12 +302,11 @@ export function lookupProblem(
   host?: { readonly host: string },
 ): DeliveryProblem {
   const detail = `the DNS question for ${what} failed: ${failure.detail}`;
-  const bogus = failure.extendedError !== undefined && DNSSEC_ERRORS.has(failure.extendedError);
   const more = host === undefined ? {} : { host: host.host };
   // A resolver that cannot even say what the root says is this relay's own trouble, not that of every domain it is asked about.
   if (dnssec.kind === "untested" && failure.reason !== "not-a-name")
     return problem("dns-failure", "you", `${detail}; this relay's resolver has answered no test yet: ${dnssec.detail}`, more);
-  return bogus
+  return isBogus(failure)
     ? problem("dnssec-invalid", "receiver", detail, more)
     : problem("dns-failure", whoActsOnLookup(failure.reason), detail, more);
 }

@@ -20,7 +20,7 @@ export interface Returned {
   readonly eightBit: boolean;
 }
 
-const END_OF_HEADER = Buffer.from("\r\n\r\n");
+export const END_OF_HEADER = Buffer.from("\r\n\r\n");
 
 /** Reads as much as is to be returned. Never rejects: the sender must hear of the failure though the body is lost. */
 export async function readOriginal(body: BodySource, wantsFull: boolean): Promise<Original> {
@@ -35,7 +35,8 @@ export async function readOriginal(body: BodySource, wantsFull: boolean): Promis
   }
 }
 
-async function readUpTo(body: BodySource, enough: (read: Buffer) => boolean): Promise<Buffer> {
+/** The beginning of a body, with the first chunk after which it is enough. */
+export async function readUpTo(body: BodySource, enough: (read: Buffer) => boolean): Promise<Buffer> {
   if (body.inMemory !== undefined) return body.inMemory;
   let read: Buffer = Buffer.alloc(0);
   for await (const chunk of body.chunks()) {

@@ -3,10 +3,10 @@
  * enqueued in the settlement's own transaction. One notice tells of all recipients given up together. The part for people
  * is delivery/notice-text.ts, the one for machines delivery/notice-status.ts, what goes back delivery/notice-return.ts.
  */
-import { domainOf, type EmailAddress, needsSmtpUtf8, parseAddress, type ReversePath } from "../mail/address.ts";
+import { domainOf, type EmailAddress, needsSmtpUtf8, parseAddress } from "../mail/address.ts";
 import type { NotifyWishes } from "../mail/envelope.ts";
 import { formatDate } from "../mail/received.ts";
-import type { LeasedEntry, NewMessage, QueueId } from "../queue/entry.ts";
+import { type LeasedEntry, type NewMessage, type QueueId, REPORT_LISTENER } from "../queue/entry.ts";
 import type { Notice, Settlement } from "../queue/settlement.ts";
 import type { GivenUp, NoticeFacts } from "./notice-facts.ts";
 import { quotedPrintable, type Returned, readOriginal, reduceNotice, returnedPart } from "./notice-return.ts";
@@ -33,7 +33,9 @@ export type NoticeVerdict = { readonly kind: "due" } | { readonly kind: "none"; 
 export const NULL_SENDER = "the reverse path is null: nobody is told about a notice";
 
 /** Is the sender to hear of a failure? (RFC 3461 §5.2.2, §5.2.6; RFC 5321 §6.1) */
-export function judgeNotice(sender: ReversePath, notify: NotifyWishes | undefined): NoticeVerdict {
+export function judgeNotice({ sender, origin }: Pick<NewMessage, "sender" | "origin">, notify: NotifyWishes | undefined): NoticeVerdict {
+  // Its sender is this relay, which keeps what became of it with the report.
+  if (origin.listener === REPORT_LISTENER) return { kind: "none", why: "it is a TLS report of this relay" };
   if (sender === "") return { kind: "none", why: NULL_SENDER };
   if (notify?.never === true) return { kind: "none", why: "NOTIFY=NEVER" };
   if (notify !== undefined && !notify.failure) return { kind: "none", why: "NOTIFY does not ask for failures" };
@@ -53,7 +55,7 @@ export async function makeNotices(
     const recipient = entry.recipients.find((queued) => queued.recipientId === recipientId);
     if (recipient !== undefined) givenUp.push({ recipient, kind: outcome.kind, problem: outcome.problem });
   }
-  const told = givenUp.filter(({ recipient }) => judgeNotice(message.sender, recipient.notify).kind === "due");
+  const told = givenUp.filter(({ recipient }) => judgeNotice(message, recipient.notify).kind === "due");
   const to = noticeRecipient(message.sender);
   if (to === undefined) return await reducedNotices(entry, givenUp, context);
   if (told.length === 0) return [];

@@ -6,12 +6,12 @@ import { isIP } from "node:net";
 import type { DeliverySettings } from "../config/settings.ts";
 import { type Domain, isHostname } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
-import type { MxRecord } from "../policy/facts.ts";
+import type { LookupFailure, MxRecord } from "../policy/facts.ts";
 import type { HostFacts, TlsTag } from "../policy/host-facts.ts";
 import { mxEvidence, type NextHopEvidence, stsEvidence } from "../policy/evidence.ts";
 import { describeDemand, findLocalPolicy, type FloorSettings, type LocalPolicy } from "../policy/local-policy.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
-import { type HostRules, isOurselves, lookupProblem, type RoutingFacts } from "./gather.ts";
+import { type HostRules, isOurselves, isPublicName, lookupProblem, type RoutingFacts } from "./gather.ts";
 import { problem } from "./problems.ts";
 
 /** Where the mail of a next hop goes. */
@@ -48,6 +48,11 @@ export interface PlannedHost {
   readonly configured: boolean;
   /** The domain has no MX records and is its own host (RFC 5321 §5.1). */
   readonly implicit?: true;
+  /**
+   * Whose TLS reports tell of sessions with it (RFC 8460 §3): the next hop, or the host that the operator named. Absent where
+   * there is nobody to tell: an address, a name of this network, a route without TLS.
+   */
+  readonly reportDomain?: Domain;
 }
 
 export type DeliveryPlan = {
@@ -59,9 +64,15 @@ export type DeliveryPlan = {
   readonly skipped?: readonly HostReport[];
 } & (
   | { readonly kind: "attempt"; readonly hosts: readonly PlannedHost[] }
-  | { readonly kind: "defer"; readonly problem: DeliveryProblem }
+  | { readonly kind: "defer"; readonly problem: DeliveryProblem; readonly bogus?: BogusMx }
   | { readonly kind: "fail"; readonly problem: DeliveryProblem }
 );
+
+/** A domain whose MX records do not hold, as DNSSEC says: what its TLS reports tell of. */
+export interface BogusMx {
+  readonly reportDomain: Domain;
+  readonly failure: LookupFailure;
+}
 
 /** What the operator's settings have to say about it. */
 export interface PlanRules extends Pick<HostRules, "ownAddresses" | "forbiddenAddress"> {
@@ -158,6 +169,7 @@ function planConfigured(facts: RoutingFacts, route: Extract<Route, { kind: "conf
         ...(route.rootsFile !== undefined && { rootsFile: route.rootsFile }),
         // `none` allows no login: it would travel in clear text (RFC 4954 §14).
         ...(route.login !== undefined && tls !== "none" && { login: route.login }),
+        ...(tls !== "none" && isPublicName(host) && { reportDomain: host.toLowerCase() as Domain }),
       },
     ],
   };
@@ -213,7 +225,8 @@ function hostFacts(
 
 type Verdict =
   | { readonly kind: "attempt"; readonly hosts: readonly PlannedHost[]; readonly skipped?: readonly HostReport[] }
-  | { readonly kind: "defer" | "fail"; readonly problem: DeliveryProblem; readonly skipped?: readonly HostReport[] };
+  | { readonly kind: "defer"; readonly problem: DeliveryProblem; readonly bogus?: BogusMx }
+  | { readonly kind: "fail"; readonly problem: DeliveryProblem; readonly skipped?: readonly HostReport[] };
 
 function planMx(facts: RoutingFacts, local: LocalPolicy, rules: PlanRules): Verdict {
   const { nextHop, mx } = facts;
@@ -223,8 +236,11 @@ function planMx(facts: RoutingFacts, local: LocalPolicy, rules: PlanRules): Verd
   }
   if (mx === undefined) throw new Error(`the MX of ${nextHop} was not asked, but its route needs them`);
   switch (mx.kind) {
-    case "failed":
-      return { kind: "defer", problem: lookupProblem(mx, `the MX of ${nextHop}`, facts.dnssec) };
+    case "failed": {
+      const lookup = lookupProblem(mx, `the MX of ${nextHop}`, facts.dnssec);
+      const isTold = lookup.type === "dnssec-invalid" && local.published.mode !== "off";
+      return { kind: "defer", problem: lookup, ...(isTold && { bogus: { reportDomain: nextHop as Domain, failure: mx } }) };
+    }
     case "no-such-name":
       return { kind: "fail", problem: problem("domain-not-found", "sender", `the domain ${nextHop} does not exist`) };
     case "answer": {
@@ -313,6 +329,7 @@ function mxHost(facts: RoutingFacts, host: string, preference: number, local: Lo
     policy: { facts: hostFacts(facts, host, isItself ? "implicit" : "mx", host), local },
     configured: false,
     ...(isItself && { implicit: true }),
+    reportDomain: facts.nextHop as Domain,
   };
 }
 

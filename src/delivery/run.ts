@@ -7,21 +7,26 @@ import type { Clock } from "../clock.ts";
 import type { DeliverySettings, TlsSettings } from "../config/settings.ts";
 import type { DnsLookup } from "../policy/facts.ts";
 import type { NextHop } from "../mail/domain.ts";
-import type { LeasedEntry, QueueId } from "../queue/entry.ts";
+import type { SignMessage } from "../mail/signing.ts";
+import { observeBogus } from "../policy/observe.ts";
+import { type LeasedEntry, type QueueId, REPORT_LISTENER } from "../queue/entry.ts";
 import type { Settlement } from "../queue/settlement.ts";
 import { type AttemptResult, attemptDelivery } from "./attempt.ts";
+import type { CountedSessions } from "./counted-sessions.ts";
 import type { Contact } from "./destination.ts";
 import type { Dispatcher, Job } from "./dispatcher.ts";
 import type { DecideHost } from "./decide.ts";
 import { type FactsIo, findHost, gatherFacts, type HostIo } from "./gather.ts";
 import { isHonoured } from "./honoured.ts";
+import type { PublicAddresses } from "./observations.ts";
 import type { DeliveryPlan, MessageDemands } from "./plan.ts";
 import type { PlanDelivery } from "./planner.ts";
-import { isTlsTrouble } from "./problems.ts";
+import { isTlsTrouble, problem } from "./problems.ts";
 import type { Acquired, ConnectionPool } from "./pool.ts";
 import { findRoute } from "./route.ts";
 import type { Session, SessionTarget } from "./session.ts";
 import { mostTelling, type PlannedResult, settle } from "./settle.ts";
+import { type SignedEntry, signEntry } from "./signed-body.ts";
 
 /** What an attempt obeys; read anew for each, so that a reload takes effect at once. */
 export interface DeliveryRules {
@@ -38,6 +43,7 @@ export interface DeliveryRules {
   readonly forbiddenAddress: (address: string) => string | undefined;
   /** Trust anchors (PEM) of a route's `rootsFile`; undefined if the file cannot be read. */
   readonly rootsOf: (file: string) => string | undefined;
+  readonly tlsReports?: PublicAddresses;
 }
 
 export interface RunIo extends HostIo, FactsIo {
@@ -51,6 +57,10 @@ export interface RunIo extends HostIo, FactsIo {
   readonly newQueueId: () => QueueId;
   readonly dispatcher: Pick<Dispatcher, "isCrowded" | "noteConnected">;
   readonly pool: Pick<ConnectionPool, "acquire" | "release" | "discard">;
+  /** Sessions that TLS-RPT has counted. */
+  readonly counted: CountedSessions;
+  /** Absent: nothing is signed. */
+  readonly sign?: SignMessage;
   /** Aborted when the time of a stopping process is over: no host hears another first word. */
   readonly cut: AbortSignal;
 }
@@ -102,11 +112,31 @@ export class Run {
   async attempt(): Promise<Attempted> {
     const startedAt = this.#io.clock.now();
     const plan = await this.#plan();
-    if (plan.kind !== "attempt")
-      return { result: { kind: "planned", plan, startedAt, endedAt: this.#io.clock.now() }, contact: { kind: "nothing-learnt" } };
-    const result = await this.#follow(plan);
+    if (plan.kind !== "attempt") return this.#idle(plan, startedAt);
+    const { entry } = this.job;
+    const signed = await this.#sign(entry);
+    if (signed.kind === "failed") {
+      const detail = `the message could not be signed with DKIM, and is not sent without: ${signed.detail}`;
+      const { demanded, policy } = plan;
+      return this.#idle({ kind: "defer", demanded, policy, problem: problem("dkim-failed", "you", detail) }, startedAt);
+    }
+    const result = await this.#follow(signed.entry, plan);
     if (result.daneSeen) this.#io.noteDane(this.job.entry.nextHop);
     return { result, contact: this.#contact(result) };
+  }
+
+  /** Nobody is dialled. */
+  #idle(plan: DeliveryPlan, startedAt: number): Attempted {
+    const endedAt = this.#io.clock.now();
+    const isTold = plan.kind === "defer" && plan.bogus !== undefined && this.job.entry.message.origin.listener !== REPORT_LISTENER;
+    const observations = isTold ? [observeBogus(plan.bogus.reportDomain, plan.bogus.reportDomain, plan.bogus.failure, endedAt)] : [];
+    return { result: { kind: "planned", plan, startedAt, endedAt, observations }, contact: { kind: "nothing-learnt" } };
+  }
+
+  async #sign(entry: LeasedEntry): Promise<SignedEntry> {
+    const { signing } = entry.message;
+    const { sign } = this.#io;
+    return signing === undefined || sign === undefined ? { kind: "signed", entry } : await signEntry(entry, signing, sign);
   }
 
   settle({ result }: Attempted): Promise<Settlement> {
@@ -121,15 +151,16 @@ export class Run {
     return this.#io.plan(facts, this.#message, this.#rules, this.#io.random);
   }
 
-  async #follow(plan: DeliveryPlan & { kind: "attempt" }): Promise<AttemptResult> {
+  async #follow(entry: LeasedEntry, plan: DeliveryPlan & { kind: "attempt" }): Promise<AttemptResult> {
     const { clock, cut, dispatcher, pool } = this.#io;
     try {
-      return await attemptDelivery(this.job.entry, plan, {
+      return await attemptDelivery(entry, plan, {
         rules: this.#rules,
         clock,
         stop: cut,
         findHost: (host) => findHost(host, this.#rules, this.#io),
         decide: (host, found) => this.#io.decide(host, found, this.#message),
+        counted: this.#io.counted,
         acquire: (target, freshOnly) => this.#acquire(target, freshOnly),
         release: (session) => {
           this.#session = undefined;
@@ -180,11 +211,16 @@ export class Run {
   }
 }
 
-/** What the message asks of every host (RFC 8689). Without a return path REQUIRETLS is kept where it can be (§5). */
+/**
+ * What the message asks of every host (RFC 8689). Without a return path REQUIRETLS is kept where it can be (§5). A TLS report
+ * goes as though it said TLS-Required: No, whether or not it does (RFC 8460 §3).
+ */
 function demandsOf({ tlsTag, sender, origin }: LeasedEntry["message"], { tls }: DeliveryRules): MessageDemands {
+  if (origin.listener === REPORT_LISTENER) return REPORT_DEMANDS;
   if (tlsTag === undefined) return NO_DEMANDS;
   if (tlsTag === "optional") return { tag: "optional", mayGoBelowFloor: isHonoured(origin, tls.honourTlsOptional) };
   return { tag: sender === "" ? "preferred" : "required", mayGoBelowFloor: false };
 }
 
 const NO_DEMANDS: MessageDemands = { mayGoBelowFloor: false };
+const REPORT_DEMANDS: MessageDemands = { tag: "optional", mayGoBelowFloor: true };

@@ -6,6 +6,7 @@
 import type { PosternEvent } from "../events.ts";
 import { describeReply } from "../mail/reply.ts";
 import { authenticatedWord, type HostEvidence } from "../policy/evidence.ts";
+import type { TlsObservation } from "../policy/observation.ts";
 import type { TlsOutcome } from "../policy/outcome.ts";
 import type { LeasedEntry, QueueId } from "../queue/entry.ts";
 import { nextAttempt, type RetrySchedule } from "../queue/schedule.ts";
@@ -22,6 +23,7 @@ export interface PlannedResult {
   readonly plan: DeliveryPlan;
   readonly startedAt: number;
   readonly endedAt: number;
+  readonly observations?: readonly TlsObservation[];
 }
 
 export interface SettleRules extends NoticeRules {
@@ -72,6 +74,7 @@ export function judge(
     // The last try comes with the end of its time, not hours after it: the sender learns it when it is due.
     ...(waits && { nextAttempt: Math.min(nextAttempt(schedule, entry.attempts + 1, now, random), entry.message.expiresAt) }),
     notices: [],
+    ...(result.observations !== undefined && result.observations.length > 0 && { observations: result.observations }),
   };
 }
 
@@ -166,6 +169,9 @@ export function eventsOf(entry: LeasedEntry, settlement: Settlement, result: Att
     });
   });
   if (settlement.recipients.some(({ outcome }) => isGivenUp(outcome))) events.push(...noticeEvents(entry, settlement));
+  const { problem } = settlement.attempt;
+  if (problem?.type === "dkim-failed" && message.signing !== undefined)
+    events.push({ kind: "dkim-failed", domain: message.signing.domain, detail: problem.detail });
   return events;
 }
 
@@ -243,7 +249,7 @@ function noticeEvents(entry: LeasedEntry, settlement: Settlement): PosternEvent[
   for (const { outcome, recipientId } of settlement.recipients) {
     if (!isGivenUp(outcome)) continue;
     const recipient = entry.recipients.find((queued) => queued.recipientId === recipientId);
-    const verdict = recipient === undefined ? undefined : judgeNotice(message.sender, recipient.notify);
+    const verdict = recipient === undefined ? undefined : judgeNotice(message, recipient.notify);
     if (verdict?.kind !== "none" || told.has(verdict.why) || (verdict.why === NULL_SENDER && settlement.notices.length > 0)) continue;
     told.add(verdict.why);
     events.push({ kind: "notice-suppressed", about: message.id, why: verdict.why });

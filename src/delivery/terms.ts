@@ -4,7 +4,7 @@
  */
 import type { PolicyVerdict } from "../policy/decision.ts";
 import type { HostEvidence } from "../policy/evidence.ts";
-import type { HostAddress } from "../policy/facts.ts";
+import type { HostAddress, TlsaFinding } from "../policy/facts.ts";
 import type { TlsOutcome } from "../policy/outcome.ts";
 import type { TlsRequirement } from "../policy/requirement.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
@@ -19,6 +19,7 @@ export interface Terms {
   readonly requirement: TlsRequirement;
   /** SNI (RFC 6066 §3); absent for addresses. */
   readonly serverName: string | undefined;
+  readonly tlsa: TlsaFinding;
   readonly decided: Decided;
 }
 
@@ -31,7 +32,7 @@ export interface TargetRules extends RelayAddresses {
 export function termsOf(host: PlannedHost, { tlsa }: HostFindings, requirement: TlsRequirement, decided: Decided): Terms {
   // The TLSA base domain goes out (RFC 7672 §8.1), also where no record is usable; the operator's own `tlsName` goes before.
   const serverName = tlsa.kind === "records" && (!host.configured || host.serverName === host.host) ? tlsa.baseDomain : host.serverName;
-  return { requirement, serverName, decided };
+  return { requirement, serverName, tlsa, decided };
 }
 
 /** `authenticated (MTA-STS enforce of example.org)`. */

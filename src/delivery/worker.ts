@@ -6,11 +6,14 @@
 import type { Clock } from "../clock.ts";
 import type { EmitEvent } from "../events.ts";
 import type { NextHop } from "../mail/domain.ts";
+import type { SignMessage } from "../mail/signing.ts";
 import type { DnsLookup, DnssecState, FindConfiguredHost, FindStsPolicy, FindTlsa } from "../policy/facts.ts";
 import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { Settlement } from "../queue/settlement.ts";
 import type { EnqueueOptions, QueueStore } from "../queue/store.ts";
+import { reportDayOf, type TlsReportStore } from "../queue/tls-reports.ts";
 import { errorOf } from "../thrown.ts";
+import { CountedSessions } from "./counted-sessions.ts";
 import type { Contact } from "./destination.ts";
 import { createDecider, type DecideHost } from "./decide.ts";
 import { createPlanner } from "./planner.ts";
@@ -22,6 +25,7 @@ import { type Attempted, type DeliveryRules, Run, type RunIo } from "./run.ts";
 import { Safekeeping, STORAGE_PAUSE } from "./safekeeping.ts";
 import type { OpenSession } from "./session.ts";
 import { eventsOf } from "./settle.ts";
+import { TlsAlarm } from "./tls-alarm.ts";
 
 export interface DeliveryIo {
   rules(): DeliveryRules;
@@ -35,6 +39,10 @@ export interface DeliveryIo {
   readonly clock: Clock;
   readonly random: () => number;
   readonly emit: EmitEvent;
+  /** DKIM. Absent: nothing is signed. */
+  readonly sign?: SignMessage;
+  /** Who has failed today, so that a restart does not tell of it anew. */
+  readonly reports?: Pick<TlsReportStore, "failedDomains">;
 }
 
 /** A lease outlasts the longest attempt: eight hosts with four addresses, each silent for its five minutes. */
@@ -57,6 +65,7 @@ export class DeliveryWorker {
   /** Attempts under way, and when each is over. */
   readonly #runs = new Map<Run, Promise<void>>();
   readonly #crowded = new WeakMap<LeasedEntry, number>();
+  readonly #alarm: TlsAlarm;
   #stopping = false;
   /** The time of a stopping process is over: no host hears another first word, and nothing is offered to the database again. */
   readonly #cut = new AbortController();
@@ -114,6 +123,7 @@ export class DeliveryWorker {
     });
     const memory = new DaneMemory(io.store.policies, io.clock, (error) => this.#fault("remembering DANE", error));
     this.#decide = createDecider(io.rules().tls.daneDigests);
+    this.#alarm = new TlsAlarm(io.emit);
     this.#runIo = {
       lookup: io.lookup,
       findConfiguredHost: io.findConfiguredHost,
@@ -129,6 +139,8 @@ export class DeliveryWorker {
       newQueueId: () => io.store.newQueueId(),
       dispatcher: this.#dispatcher,
       pool: this.#pool,
+      counted: new CountedSessions(),
+      ...(io.sign !== undefined && { sign: io.sign }),
       cut: this.#cut.signal,
     };
   }
@@ -152,7 +164,13 @@ export class DeliveryWorker {
 
   /** Looks at what the database holds and begins. */
   start(): void {
+    this.#safekeeping.track(this.#seedAlarm().catch((error: unknown) => this.#fault("reading today's TLS failures", error)));
     this.#refill.lookAt(this.#io.clock.now());
+  }
+
+  async #seedAlarm(): Promise<void> {
+    const today = reportDayOf(this.#io.clock.now());
+    this.#alarm.seed(today, (await this.#io.reports?.failedDomains(today)) ?? []);
   }
 
   /** Takes entries that were leased for this worker. */
@@ -292,6 +310,7 @@ export class DeliveryWorker {
     if (settlement.nextAttempt !== undefined) this.#refill.lookAt(settlement.nextAttempt);
     if (talk?.fault !== undefined) this.#fault(`attempt of ${entry.message.id}`, talk.fault);
     for (const event of eventsOf(entry, settlement, talk)) this.#io.emit(event);
+    if (settlement.observations !== undefined) this.#alarm.note(settlement.observations);
   }
 
   /** True if others have connections there just now, so that this entry only came when all were taken. */

@@ -1,6 +1,7 @@
 /** One attempt over scripted hosts: which are asked, in which order, for whom, and what the last word is (RFC 5321 §5.1, §4.2.1). */
 import { describe, expect, test } from "vitest";
 import { type AttemptResult, type AttemptRules, attemptDelivery } from "../../src/delivery/attempt.ts";
+import { CountedSessions } from "../../src/delivery/counted-sessions.ts";
 import type { HostAddresses } from "../../src/delivery/gather.ts";
 import type { DeliveryPlan, MessageDemands, PlannedHost } from "../../src/delivery/plan.ts";
 import type { Acquired } from "../../src/delivery/pool.ts";
@@ -96,8 +97,10 @@ async function attempt(entry: LeasedEntry, hosts: readonly PlannedHost[], world:
       mailname: world.rules !== undefined && "mailname" in world.rules ? undefined : "relay.test",
       ownAddresses: new Set(["::1", "127.0.0.1", "203.0.113.1"]),
       rootsOf: (file) => (file === "ca.pem" ? "PEM" : undefined),
+      tls: { daneDigests: ["sha512", "sha256"] },
     },
     clock,
+    counted: new CountedSessions(),
     findHost: async ({ host: name, address }) => {
       const family = (address ?? name).includes(":") ? 6 : 4;
       const found: HostAddresses = world.addresses?.[name] ?? { kind: "addresses", addresses: [{ address: address ?? name, family }] };

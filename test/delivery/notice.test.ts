@@ -172,7 +172,9 @@ describe("is a notice due for a failure?", () => {
       { kind: "expired", problem: problem("connect-failed", "receiver", "refused") },
     ] as const)
       test(`NOTIFY ${said}, ${outcome.kind}: ${due ? "failed" : "none"}`, async () => {
-        expect(judgeNotice("app@sender.test" as never, notify).kind).toBe(due ? "due" : "none");
+        expect(judgeNotice({ sender: "app@sender.test" as never, origin: { submitter: "app", listener: "smtp" } }, notify).kind).toBe(
+          due ? "due" : "none",
+        );
         expect(await notices({ recipients: [{ ...(notify !== undefined && { notify }), outcome }] })).toHaveLength(due ? 1 : 0);
       });
     test(`NOTIFY ${said}, return path <>: none`, async () =>

@@ -5,6 +5,7 @@
  */
 import { settingsSchema } from "../../src/config/settings.ts";
 import { mailCommand } from "../../src/delivery/commands.ts";
+import { CountedSessions } from "../../src/delivery/counted-sessions.ts";
 import { createDecider } from "../../src/delivery/decide.ts";
 import { createPlanner } from "../../src/delivery/planner.ts";
 import { type Contact, Destination } from "../../src/delivery/destination.ts";
@@ -142,6 +143,7 @@ export async function run(wishes: RunWishes): Promise<Ran> {
     clock,
     random: () => 0.5,
     newQueueId: () => "0NOTICE001" as QueueId,
+    counted: new CountedSessions(),
     dispatcher: { isCrowded: false, noteConnected: () => {} },
     pool: {
       acquire: async (target) => {
