@@ -41,10 +41,19 @@ export function judgeRecord(
 
 /** Is it time to look at the record? */
 export function isDue(key: DkimKey, wanted: Wanted, now: number): boolean {
-  if (!isLookedAt(key, wanted)) return false;
+  if (!isLookedAt(key, wanted) || isFresh(key, now)) return false;
   if (key.state === "waiting-for-dns" || key.checkedAt === undefined) return true;
   // Looks are made at a beat, and end a little after it; a clock that was set back must not put them off.
   return key.checkedAt > now || key.checkedAt + wanted.checkEvery - WAITING_CHECK / 2 <= now;
+}
+
+/**
+ * Made just now: nobody can have published it. A look would only put the denial into caches, for the hour that many zones
+ * ask for, and keep the record out of sight once it is there.
+ */
+export function isFresh(key: DkimKey, now: number): boolean {
+  const age = now - key.createdAt;
+  return key.checkedAt === undefined && age >= 0 && age < WAITING_CHECK / 2;
 }
 
 /** Keys of domains that left the settings are kept as they are: a slip in a file must not cost keys. */

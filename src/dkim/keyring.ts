@@ -15,7 +15,17 @@ import type { Finding } from "../policy/facts.ts";
 import type { DkimKey, DkimKeyStore } from "../queue/dkim-keys.ts";
 import { errorOf, messageOf } from "../thrown.ts";
 import { type DnsRecord, formatRecord, type KeyStatus, showKey } from "./shown.ts";
-import { endOfOverlap, findMissing, findSucceeded, isDue, isLookedAt, judgeRecord, nextSelector, WAITING_CHECK } from "./key-states.ts";
+import {
+  endOfOverlap,
+  findMissing,
+  findSucceeded,
+  isDue,
+  isFresh,
+  isLookedAt,
+  judgeRecord,
+  nextSelector,
+  WAITING_CHECK,
+} from "./key-states.ts";
 import { Signers } from "./signers.ts";
 import { readWanted, recordName, type Wanted } from "./wanted.ts";
 
@@ -90,7 +100,7 @@ class StoredKeyring implements Keyring {
       for (const key of this.#keys) if (key.state === "waiting-for-dns" && isLookedAt(key, wanted)) this.#tellWaiting(key);
       await this.#makeMissing(wanted);
     });
-    this.#lookSoon((key) => isLookedAt(key, wanted));
+    this.#lookSoon((key) => isLookedAt(key, wanted) && !isFresh(key, this.#io.clock.now()));
   }
 
   async stop(): Promise<void> {
@@ -177,8 +187,11 @@ class StoredKeyring implements Keyring {
     const pair = await generateKey(algorithm);
     for (let tries = 0; tries < TRIES; tries++) {
       const keys = this.#keysOf(domain);
-      // Of two keys the later one signs, whatever was done to the clock in between.
-      const createdAt = Math.max(this.#io.clock.now(), ...keys.map((key) => key.createdAt + 1));
+      // Of two keys of a kind the later one signs, whatever was done to the clock in between.
+      const createdAt = Math.max(
+        this.#io.clock.now(),
+        ...keys.filter((key) => key.algorithm === algorithm).map((key) => key.createdAt + 1),
+      );
       const selector = nextSelector(keys, algorithm, wanted);
       const key: DkimKey = { domain, selector, algorithm, ...pair, state: "waiting-for-dns", createdAt, changedAt: createdAt };
       if (await this.#io.store.add(key)) {
