@@ -42,9 +42,9 @@ const COLUMNS: readonly Column[] = [
   { title: "FAILURE", wrap: 28 },
   { title: "SESSIONS", align: "right" },
   { title: "MX", wrap: 36 },
-  { title: "FROM", wrap: 24 },
-  { title: "TO", wrap: 24 },
-  { title: "REASON", wrap: 44 },
+  { title: "FROM", wrap: 39 },
+  { title: "TO", wrap: 39 },
+  { title: "REASON", wrap: 40 },
 ];
 
 function renderPolicy({ type, domain, strings, mxHosts, successes, failures, details }: ReceivedPolicy): string {
@@ -59,7 +59,9 @@ function renderPolicy({ type, domain, strings, mxHosts, successes, failures, det
   if (details.length === 0) return head;
   const sorted = details.toSorted((a, b) => (b.sessions ?? 0) - (a.sessions ?? 0));
   const table = renderTable(COLUMNS, sorted.slice(0, MOST_DETAILS).map(detailRow));
-  return head + table + (details.length > MOST_DETAILS ? `and ${plural(details.length - MOST_DETAILS, "more kind")} of failure\n` : "");
+  return (
+    `${head}\n${table}` + (details.length > MOST_DETAILS ? `and ${plural(details.length - MOST_DETAILS, "more kind")} of failure\n` : "")
+  );
 }
 
 function detailRow(detail: ReceivedDetail): string[] {
