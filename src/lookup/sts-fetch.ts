@@ -205,9 +205,9 @@ function getPolicy({ host, address, context, limit, stop, io }: Get): Promise<An
       const trust = asked.socket instanceof TLSSocket ? trustErrorOf(asked.socket) : undefined;
       if (trust !== undefined) return final(untrusted(host, describeTrustError(trust), verificationCode(trust)));
       const code = codeOf(error);
-      if (shaken) return final(failed(`${host}: the exchange broke off: ${cleanText(messageOf(error), 200)}`, connectionCode(code)));
+      if (shaken) return final(failed(`${host}: the exchange broke off: ${cleanText(messageOf(error), 200)}`, codeOfBreak(error)));
       const noWay = code === "ENETUNREACH" || code === "EHOSTUNREACH" || code === "EADDRNOTAVAIL" || code === "EACCES" || code === "EPERM";
-      return unreachable(`${at}: ${cleanText(messageOf(error), 200)}`, connectionCode(code), noWay ? "you" : "receiver");
+      return unreachable(`${at}: ${cleanText(messageOf(error), 200)}`, codeOfBreak(error), noWay ? "you" : "receiver");
     });
     asked.on("close", () => unreachable(`${at}: the connection ended without an answer`, connectionCode(undefined)));
     asked.end();
@@ -225,9 +225,7 @@ function readPolicy(response: IncomingMessage, host: Domain, policySize: number,
     if (size > policySize) return final(faulty(host, tooLong(policySize)));
     chunks.push(chunk);
   });
-  response.on("error", (error) =>
-    final(failed(`${host}: the policy broke off: ${cleanText(messageOf(error), 200)}`, connectionCode(codeOf(error)))),
-  );
+  response.on("error", (error) => final(failed(`${host}: the policy broke off: ${cleanText(messageOf(error), 200)}`, codeOfBreak(error))));
   response.on("end", () => {
     if (!response.complete) return final(failed(`${host}: the policy broke off`, connectionCode(undefined)));
     const body = Buffer.concat(chunks);
@@ -243,6 +241,12 @@ function readPolicy(response: IncomingMessage, host: Domain, policySize: number,
     };
     return final({ ok: false, failure });
   });
+}
+
+/** Where a handshake fails under a request that waits to go out, Node says EPROTO, and OpenSSL's reason stands in the message. */
+function codeOfBreak(error: Error): string {
+  const reason = /:SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1];
+  return connectionCode(reason === undefined ? codeOf(error) : reason.toUpperCase().replaceAll(" ", "_"));
 }
 
 /** The address that our own client found and the guard let pass, and no other. */

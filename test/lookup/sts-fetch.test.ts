@@ -327,6 +327,8 @@ test("a body that is no policy is sts-policy-invalid, with its fault in clean wo
       type: "sts-policy-invalid",
       detail: 'the policy that mta-sts.example.test serves is invalid: line 1 is no field: "<html>?[31m</html>"',
       whoActs: "receiver",
+      code: "syntax",
+      served: "<html>?[31m</html>",
     },
   });
 });

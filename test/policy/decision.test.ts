@@ -448,6 +448,31 @@ describe("what a person reads", () => {
   });
 });
 
+describe("a host that is ruled out, as a report tells of it (RFC 8460 §4.3)", () => {
+  const failed = (reason: "servfail" | "timeout", extendedError?: number): TlsaFinding => ({
+    ...tlsa.failed,
+    failure: { ...tlsa.failed.failure, reason, ...(extendedError !== undefined && { extendedError }) },
+  });
+  const cases: [what: string, facts: Partial<HostFacts>, asked: Asked, told: string][] = [
+    ["not in the policy", { sts: sts.unlisted }, {}, "validation-failure mx-not-in-policy"],
+    ["a bogus TLSA answer", { tlsa: failed("servfail", 6) }, {}, "dnssec-invalid ede-6"],
+    ["SERVFAIL without a reason", { tlsa: failed("servfail") }, {}, "dnssec-invalid servfail"],
+    ["no answer to the TLSA look-up", { tlsa: failed("timeout") }, {}, "dnssec-invalid timeout"],
+    ["mandatory DANE, no record", { tlsa: tlsa.none }, { floor: "authenticated", host: "dnssec" }, "dane-required"],
+    ["mandatory DANE, none usable", { tlsa: tlsa.unusable }, { floor: "authenticated", host: "dnssec" }, "dane-required"],
+    ["not proven", { mxSecurity: "insecure" }, { host: "proven" }, "validation-failure mx-unproven"],
+    ["REQUIRETLS, not proven", { mxSecurity: "insecure" }, { tag: "required" }, "validation-failure mx-unproven"],
+    ["REQUIRETLS to an address", { origin: "literal", host: "[192.0.2.1]" }, { tag: "required" }, "validation-failure address-literal"],
+  ];
+  for (const [what, facts, asked, told] of cases)
+    test(`${what}: ${told}`, () => {
+      const { verdict } = decided(facts, asked);
+      if (verdict.kind !== "skip") throw new Error("the host may be asked");
+      const { type, code } = verdict.failure;
+      expect(code === undefined ? type : `${type} ${code}`).toBe(told);
+    });
+});
+
 test("the decision is total, pure, and never below the operator's floor or what is published", () => {
   const levels = ["clear", "encrypted", "authenticated"];
   let seen = 0;

@@ -25,6 +25,7 @@ const kept = (id: string, maxAge = 86_400, mode: StsMode = "enforce"): KnownSts 
 const failure = { type: "sts-policy-fetch-error", detail: "it answered 404", whoActs: "receiver" } as const;
 const failedAt = (at: number, id = "1"): KnownSts => ({ failed: { id, at, failures: 1, failure } });
 const record = (id: string): StsDiscovery => ({ kind: "record", id });
+const GONE = { type: "sts-policy-fetch-error", code: "no-txt-record" };
 const absent: StsDiscovery = { kind: "none", reason: "absent", detail: "there is no record" };
 const judge = (known: KnownSts, found: StsDiscovery, now = T0) => judgeSts(known, found, "_mta-sts.example.test", now, RETRY);
 
@@ -64,6 +65,7 @@ describe("discovery: record, and what is kept, RFC 8461 §3.1, §3.3", () => {
           type: "sts-policy-fetch-error",
           detail: "the look-up of _mta-sts.example.test failed: SERVFAIL",
           whoActs: "receiver",
+          code: "dns",
         },
       },
     ],
@@ -71,9 +73,9 @@ describe("discovery: record, and what is kept, RFC 8461 §3.1, §3.3", () => {
     ["kept, same id", kept("1"), record("1"), { do: "apply" }],
     ["kept, other id", kept("2"), record("1"), { do: "fetch", id: "1" }],
     ["kept, an id that differs in case", kept("aB"), record("ab"), { do: "fetch", id: "ab" }],
-    ["kept, no record", kept("1"), absent, { do: "apply", trouble: { type: "sts-policy-fetch-error" } }],
-    ["kept, two records", kept("1"), doubled, { do: "apply", trouble: { type: "sts-policy-fetch-error" } }],
-    ["kept, a broken record", kept("1"), broken, { do: "apply", trouble: { type: "sts-policy-fetch-error" } }],
+    ["kept, no record", kept("1"), absent, { do: "apply", trouble: GONE }],
+    ["kept, two records", kept("1"), doubled, { do: "apply", trouble: GONE }],
+    ["kept, a broken record", kept("1"), broken, { do: "apply", trouble: GONE }],
     ["kept, DNS fails", kept("1"), failing, { do: "apply", trouble: { detail: "the look-up of _mta-sts.example.test failed: SERVFAIL" } }],
     ["failed lately, same id, nothing kept", failedAt(T0), record("1"), { do: "unavailable", failure }],
     ["failed lately, same id, kept another", { ...kept("0"), ...failedAt(T0) }, record("1"), { do: "apply", trouble: failure }],

@@ -119,6 +119,24 @@ describe("MX host against patterns, RFC 8461 §4.1", () => {
     });
 });
 
+describe("the field at fault, as a report names it (RFC 8460 §4.4)", () => {
+  const cases: [fault: string, text: string | Buffer][] = [
+    ["version", but("version")],
+    ["version", but("version", "version: STSv2")],
+    ["mode", but("mode")],
+    ["mode", but("mode", "mode: report")],
+    ["max-age", but("max_age")],
+    ["max-age", but("max_age", "max_age: 1 2")],
+    ["mx", but("mx")],
+    ["mx", but("mx", "mx: *.*.test")],
+    ["syntax", lines(...good, "hello")],
+    ["syntax", `\ufeff${lines(...good)}`],
+    ["syntax", Buffer.from([0xff])],
+  ];
+  for (const [fault, text] of cases)
+    test(`${fault}: ${JSON.stringify(String(text)).slice(0, 80)}`, () => expect(parseStsPolicy(text)).toMatchObject({ ok: false, fault }));
+});
+
 test("whatever a host serves, there is a policy that keeps its promises or a short reason, and never a throw", () => {
   const likely = fc
     .array(

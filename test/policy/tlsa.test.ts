@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { TlsaRecord } from "../../src/policy/facts.ts";
-import { type DigestName, describeTlsa, judgeTlsa, tlsaKey } from "../../src/policy/tlsa.ts";
+import { type DigestName, describeTlsa, findUnusableSet, judgeTlsa, tlsaKey } from "../../src/policy/tlsa.ts";
 import { createTestCa } from "../support/certificates.ts";
 import { tlsaFor } from "../support/tlsa.ts";
 
@@ -57,6 +57,36 @@ describe("usable records (RFC 7672 §3.1, RFC 7671 §9)", () => {
       expect(kept.length + unusable.length).toBe(records.length);
       for (const { why } of unusable) expect(why).toMatch(/^[a-z0-9].{8,80}$/);
     });
+});
+
+describe("a set that is wholly unusable is tlsa-invalid, told by its first record (RFC 8460 §4.3.2.1)", () => {
+  const cases: [what: string, records: TlsaRecord[], code: string | undefined, digests?: DigestName[]][] = [
+    ["usage 0", [record("0 0 1", 32)], "unsupported-usage"],
+    ["usage 1", [record("1 1 1", 32), record("3 9 1", 32)], "unsupported-usage"],
+    ["usage 4", [record("4 1 1", 32)], "unsupported-usage"],
+    ["an unknown selector", [record("3 2 1", 32)], "unsupported-selector"],
+    ["an unknown matching type", [record("3 1 3", 32)], "unsupported-matching-type"],
+    ["a digest that the operator leaves out", [record("3 1 1", 32)], "unsupported-matching-type", ["sha512"]],
+    ["a digest of another length", [record("3 1 1", 20)], "malformed-digest"],
+    ["no data", [record("3 1 1", 0)], "no-data"],
+    ["a certificate that is none", [record("2 0 0", 300)], "malformed-certificate"],
+    ["a key that is none", [record("3 1 0", whole)], "malformed-key"],
+    ["one that is usable", [record("1 1 1", 32), record("3 1 1", 32)], undefined],
+    ["an empty set", [], undefined],
+  ];
+  for (const [what, records, code, digests = both] of cases)
+    test(`${what}: ${code ?? "no failure"}`, () => {
+      const failure = findUnusableSet(judgeTlsa(records, digests), "mx.test");
+      expect([failure?.type, failure?.code]).toEqual(code === undefined ? [undefined, undefined] : ["tlsa-invalid", code]);
+    });
+
+  test("in words", () => {
+    const told = (records: TlsaRecord[]) => findUnusableSet(judgeTlsa(records, both), "mx.test")?.detail;
+    expect(told([record("1 1 1", 32)])).toBe("the TLSA record of mx.test is not usable: usage 1 is not for SMTP");
+    expect(told([record("1 1 1", 32), record("0 1 1", 32)])).toBe(
+      "none of the 2 TLSA records of mx.test is usable: usage 1 is not for SMTP",
+    );
+  });
 });
 
 describe("digest agility, for each pair of usage and selector (RFC 7671 §9)", () => {
