@@ -25,6 +25,7 @@ import { type Lookups, openLookups } from "./lookups.ts";
 import { isHostname } from "./mail/domain.ts";
 import { createDaneJudge } from "./policy/dane-match.ts";
 import type { QueueStore } from "./queue/store.ts";
+import { openReporting } from "./reporting.ts";
 import { openSqliteStore } from "./store/sqlite/open.ts";
 import { type FromElsewhere, startSubmission, type Submission } from "./submission/listener.ts";
 import { errorOf, messageOf } from "./thrown.ts";
@@ -75,6 +76,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
   let lookups: Lookups | undefined;
   let control: Control | undefined;
   let submission: Submission | undefined;
+  let stopKeyring: (() => Promise<void>) | undefined;
   let draining = false;
   try {
     const opened = await openLookups(settings, {
@@ -99,7 +101,30 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         ipv6: () => rules.useIpv6,
       }),
     };
-    const worker = new DeliveryWorker({ ...facts, rules: () => rules, store, open: (target) => open(target), clock, random, emit });
+    const reporting = openReporting(settings, {
+      store,
+      client: resolver.client,
+      clock,
+      random,
+      emit,
+      machineName: machineName(),
+      readText,
+    });
+    const { keyring } = reporting;
+    await keyring.start();
+    stopKeyring = () => keyring.stop();
+    const worker = new DeliveryWorker({
+      ...facts,
+      rules: () => rules,
+      store,
+      open: (target) => open(target),
+      sign: keyring.sign,
+      reports: store.reports,
+      clock,
+      random,
+      emit,
+    });
+    const reporter = reporting.openReporter(worker);
     submission = await startSubmission({
       settings: settings.submission,
       configuredUsers: settings.users,
@@ -111,6 +136,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       emit,
       leaseNow: (nextHop, submitter) => worker.leaseNow(nextHop, submitter),
       leaseUntil: () => worker.enqueueOptions.leaseUntil,
+      findSigningDomain: keyring.findSigningDomain,
       accepted: (entries) => worker.offer(entries),
       minimumFree: settings.data.minimumFree,
       readFile: (path) => readFile(path),
@@ -140,15 +166,18 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         const { timeouts } = reread.settings.delivery;
         const newOpen = makeConnector(reread.settings, timeouts, clock);
         const useLookups = opened.prepare(reread.settings);
+        const useReporting = reporting.prepare(reread.settings);
         const newOpenForCheck = makeConnector(reread.settings, checkTimeouts(timeouts), clock);
         const { submission: section, users } = reread.settings;
         const refreshed = (await submission?.reload(section, users, submissionNeeds(reread.settings))) ?? [];
+        await useReporting();
         useLookups();
         settings = reread.settings;
         open = newOpen;
         openForCheck = newOpenForCheck;
         rules = makeRules(settings);
         worker.reloaded();
+        reporter.wake();
         const changed = [...new Set([...comparison.changed, ...refreshed])];
         emit({ kind: "reloaded", changed });
         for (const text of reread.notes) emit({ kind: "notice", level: "info", text });
@@ -172,6 +201,9 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
       admin: store.admin,
       users: store.users,
       store,
+      reports: store.reports,
+      reporter,
+      keyring,
       wake: (nextHops) => worker.wake(nextHops),
       usersChanged: () => void submission?.usersChanged(),
       reload,
@@ -208,13 +240,14 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
     });
     await sts.start();
     worker.start();
+    reporter.start();
     emit({
       kind: "started",
       version: io.version,
       dataFolder,
       listeners: submission.listeners.map((at) => ({ ...at, ...wantOfCertificate(settings, at) })),
     });
-    for (const text of warnings(settings, rules)) emit({ kind: "notice", level: "warn", text });
+    for (const text of [...warnings(settings, rules), ...reporting.warnings()]) emit({ kind: "notice", level: "warn", text });
 
     const openSubmission = submission;
     const openControlSocket = control;
@@ -229,6 +262,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         // Side by side: a client that dawdles must not eat up the time of hosts that are about to say that they have a message.
         // What is still handed in becomes durable, and waits in the queue for the next start.
         const [leftInFlight] = await Promise.all([worker.stop(grace), openSubmission.close(grace)]);
+        await Promise.all([reporter.stop(), keyring.stop()]);
         await opened.close();
         await openControlSocket.close();
         await store.close();
@@ -238,6 +272,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
   } catch (error) {
     await control?.close();
     await submission?.close(0);
+    await stopKeyring?.();
     await lookups?.close();
     await store.close();
     throw error;
@@ -271,11 +306,12 @@ function listenerStatus(settings: Settings, open: Submission["listeners"]): List
 }
 
 export function makeRules(settings: Settings): DeliveryRules {
-  const { delivery, tls, submission } = settings;
+  const { delivery, tls, tlsReports, submission } = settings;
   const interfaces = networkInterfaces();
   return {
     delivery,
     tls,
+    tlsReports,
     mailname: settings.mailname ?? machineName(),
     postmaster: submission.postmaster,
     ownAddresses: new Set(localAddresses(interfaces)),
