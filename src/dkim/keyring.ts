@@ -7,7 +7,6 @@ import type { CancelTimer, Clock } from "../clock.ts";
 import type { DkimSettings } from "../config/settings.ts";
 import type { EmitEvent } from "../events.ts";
 import { generateKey } from "../mail/dkim-key.ts";
-import { NOT_IN_DNS } from "../mail/dkim-record.ts";
 import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { DkimAlgorithm, FindSigningDomain, SignMessage } from "../mail/signing.ts";
@@ -26,6 +25,7 @@ import {
   nextSelector,
   WAITING_CHECK,
 } from "./key-states.ts";
+import { KeyNews } from "./key-news.ts";
 import { Signers } from "./signers.ts";
 import { readWanted, recordName, type Wanted } from "./wanted.ts";
 
@@ -65,8 +65,6 @@ export interface Keyring {
 
 /** Questions to DNS at once. */
 const LOOKUPS = 8;
-/** Another process may take the selector meanwhile, and then has made the key. */
-const TRIES = 3;
 
 export function createKeyring(io: KeyringIo): Keyring {
   return new StoredKeyring(io);
@@ -77,11 +75,10 @@ class StoredKeyring implements Keyring {
   readonly sign: SignMessage;
   readonly #io: KeyringIo;
   readonly #signers: Signers;
+  readonly #news: KeyNews;
   #wanted: Wanted | undefined;
   /** As the store has them; read and changed in turn only. */
   #keys: DkimKey[] = [];
-  /** What was last said of a key's record, so that it is said once. */
-  readonly #told = new Map<string, string | undefined>();
   #turn: Promise<unknown> = Promise.resolve();
   #cancel: CancelTimer = () => {};
   #stopped = false;
@@ -89,6 +86,7 @@ class StoredKeyring implements Keyring {
   constructor(io: KeyringIo) {
     this.#io = io;
     this.#signers = new Signers(io.clock, io.emit);
+    this.#news = new KeyNews(io.emit);
     this.findSigningDomain = this.#signers.findSigningDomain;
     this.sign = this.#signers.sign;
   }
@@ -97,7 +95,7 @@ class StoredKeyring implements Keyring {
     const wanted = this.#readSettings();
     await this.#inTurn(async () => {
       await this.#adopt(wanted);
-      for (const key of this.#keys) if (key.state === "waiting-for-dns" && isLookedAt(key, wanted)) this.#tellWaiting(key);
+      for (const key of this.#keys) if (key.state === "waiting-for-dns" && isLookedAt(key, wanted)) this.#news.waits(key);
       await this.#makeMissing(wanted);
     });
     this.#lookSoon((key) => isLookedAt(key, wanted) && !isFresh(key, this.#io.clock.now()));
@@ -185,26 +183,19 @@ class StoredKeyring implements Keyring {
 
   async #makeKey(domain: Domain, algorithm: DkimAlgorithm, wanted: Wanted): Promise<void> {
     const pair = await generateKey(algorithm);
-    for (let tries = 0; tries < TRIES; tries++) {
-      const keys = this.#keysOf(domain);
-      // Of two keys of a kind the later one signs, whatever was done to the clock in between.
-      const createdAt = Math.max(
-        this.#io.clock.now(),
-        ...keys.filter((key) => key.algorithm === algorithm).map((key) => key.createdAt + 1),
-      );
-      const selector = nextSelector(keys, algorithm, wanted);
-      const key: DkimKey = { domain, selector, algorithm, ...pair, state: "waiting-for-dns", createdAt, changedAt: createdAt };
-      if (await this.#io.store.add(key)) {
-        this.#keys.push(key);
-        this.#tellWaiting(key);
-        return;
-      }
-      const before = keys.length;
+    const keys = this.#keysOf(domain);
+    const before = keys.filter((key) => key.algorithm === algorithm).map((key) => key.createdAt);
+    // Of two keys of a kind the later one signs, whatever was done to the clock in between.
+    const createdAt = Math.max(this.#io.clock.now(), ...before.map((time) => time + 1));
+    const selector = nextSelector(keys, algorithm, wanted);
+    const key: DkimKey = { domain, selector, algorithm, ...pair, state: "waiting-for-dns", createdAt, changedAt: createdAt };
+    if (await this.#io.store.add(key)) {
+      this.#keys.push(key);
+      this.#news.waits(key);
+    } else {
+      // Another process has this selector, and so has made the key that is wanted here: one is enough.
       await this.#adopt(wanted);
-      // Somebody else has just made what was missing here: one pair of keys is enough.
-      if (this.#keysOf(domain).length > before) return;
     }
-    throw new Error(`no selector is free for a new DKIM key of ${domain}`);
   }
 
   #lookSoon(which: (key: DkimKey) => boolean): void {
@@ -263,12 +254,11 @@ class StoredKeyring implements Keyring {
     const { fits, problem } = found;
     if (key.state === "waiting-for-dns" && fits) {
       await this.#change(key, { checkedAt, problem, state: "active", changedAt: checkedAt });
-      this.#tellState(key, "active", `its record is in DNS, and it signs${problem === undefined ? "" : `; but ${problem}`}`);
-      this.#told.set(recordName(key), problem);
+      this.#news.signs(key, problem);
       return;
     }
     await this.#change(key, { checkedAt, problem });
-    this.#tellProblem(key, problem);
+    this.#news.looked(key, problem);
   }
 
   /** Keys that have been followed by others make way, and those whose time is over go. */
@@ -278,8 +268,7 @@ class StoredKeyring implements Keyring {
       const { retire, drop } = findSucceeded(this.#keysOf(domain), wanted);
       for (const { key, by } of retire) {
         await this.#change(key, { state: "retiring", changedAt: now });
-        const until = new Date(endOfOverlap({ ...key, changedAt: now }, wanted)).toISOString();
-        this.#tellState(key, "retiring", `${by.selector} signs now; its record must stay in DNS until ${until}`);
+        this.#news.retires(key, by, endOfOverlap({ ...key, changedAt: now }, wanted));
       }
       for (const key of drop) await this.#remove(key, "a newer key signs already; it was never used");
     }
@@ -299,36 +288,12 @@ class StoredKeyring implements Keyring {
   async #remove(key: DkimKey, why: string): Promise<void> {
     await this.#io.store.remove(key.domain, key.selector);
     this.#forget(key);
-    this.#tellState(key, "removed", why);
+    this.#news.goes(key, why);
   }
 
   #forget(key: DkimKey): void {
     this.#keys = this.#keys.filter((other) => other !== key);
-    this.#told.delete(recordName(key));
     if (this.#wanted !== undefined) this.#signers.use(this.#keys, this.#wanted);
-  }
-
-  #tellWaiting(key: DkimKey): void {
-    this.#told.set(recordName(key), NOT_IN_DNS);
-    this.#tellState(key, "waiting-for-dns", `it signs once its record is in DNS: postern dkim dns ${key.domain}`);
-  }
-
-  /** A key in use goes on signing, so it is no other state that is told but a problem. */
-  #tellProblem(key: DkimKey, problem: string | undefined): void {
-    const name = recordName(key);
-    if (this.#told.get(name) === problem) return;
-    this.#told.set(name, problem);
-    if (key.state === "waiting-for-dns") {
-      this.#tellState(key, key.state, problem ?? "");
-      return;
-    }
-    const goesOn = key.state === "active" ? "it goes on signing" : "mail signed with it cannot be verified";
-    const text = problem === undefined ? `DKIM ${name}: the record is in order again` : `DKIM ${name}: ${problem}; ${goesOn}`;
-    this.#io.emit({ kind: "notice", level: problem === undefined ? "info" : "warn", text });
-  }
-
-  #tellState(key: DkimKey, state: DkimKey["state"] | "removed", detail: string): void {
-    this.#io.emit({ kind: "dkim-key", domain: key.domain, selector: key.selector, state, detail });
   }
 
   #fault(error: unknown): void {
