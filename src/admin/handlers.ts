@@ -15,7 +15,23 @@ import type { AttemptRecord, ProblemType } from "../queue/settlement.ts";
 import { messageOf } from "../thrown.ts";
 import { type Advice, advise, findDecisive } from "./advice.ts";
 import { BadRequest } from "./bad-request.ts";
+import { checkKeys, type KeyIo, keyRecords, type KeyList, type KeyRecords, listKeys, rotateKeys } from "./dkim.ts";
 import { listPolicies, type PolicyList, type PolicyRefreshed, type PolicyView, refreshPolicy, showPolicy } from "./policies.ts";
+import {
+  type CountedDay,
+  listCounted,
+  listReports,
+  type OneReport,
+  previewReport,
+  type ReportIo,
+  type ReportList,
+  type ReportPreview,
+  type ReportSummary,
+  sendReport,
+  type SentReport,
+  showReport,
+  summariseReports,
+} from "./tlsrpt.ts";
 
 export interface ListenerStatus {
   readonly name: string;
@@ -52,7 +68,7 @@ export type ReloadResult =
   | { readonly ok: false; readonly errors: readonly string[] };
 
 /** Everything the handlers work on. Without a running relay there is nothing to wake, reload or report. */
-export interface AdminIo {
+export interface AdminIo extends ReportIo, KeyIo {
   readonly admin: QueueAdmin;
   readonly users: UserStore;
   readonly store: Pick<QueueStore, "probe" | "trouble">;
@@ -74,6 +90,9 @@ export interface AdminIo {
 }
 
 const text = z.string().min(1).max(320);
+const day = z.string().max(40);
+const after = z.string().max(600).optional();
+const page = { limit: z.int().min(1).max(1000).default(100), after };
 const filter = z.strictObject({
   ids: z.array(z.string().min(1).max(32)).max(10_000).optional(),
   from: text.optional(),
@@ -102,6 +121,21 @@ const requests = {
   "policy/list": z.strictObject({ limit: z.int().min(1).max(1000).default(100), after: z.string().max(300).optional() }),
   "policy/show": z.strictObject({ domain: text.optional() }),
   "policy/refresh": z.strictObject({ domain: text }),
+  "tlsrpt/today": z.strictObject({ domain: text.optional(), day: day.optional(), failed: z.boolean().default(false), ...page }),
+  "tlsrpt/list": z.strictObject({
+    day: day.optional(),
+    domain: text.optional(),
+    state: z.enum(["due", "sending", "sent", "not-asked", "failed"]).optional(),
+    ...page,
+  }),
+  "tlsrpt/show": z.strictObject({ domain: text, day: day.optional() }),
+  "tlsrpt/send": z.strictObject({ domain: text, day: day.optional() }),
+  "tlsrpt/preview": z.strictObject({ domain: text, day: day.optional() }),
+  "tlsrpt/summary": z.strictObject({}),
+  "dkim/list": z.strictObject({}),
+  "dkim/dns": z.strictObject({ domain: text.optional() }),
+  "dkim/rotate": z.strictObject({ domain: text }),
+  "dkim/check": z.strictObject({}),
   health: z.strictObject({}),
   status: z.strictObject({}),
   reload: z.strictObject({}),
@@ -147,6 +181,16 @@ export interface Answers {
   "policy/list": PolicyList;
   "policy/show": PolicyView;
   "policy/refresh": PolicyRefreshed;
+  "tlsrpt/today": CountedDay;
+  "tlsrpt/list": ReportList;
+  "tlsrpt/show": OneReport;
+  "tlsrpt/send": SentReport;
+  "tlsrpt/preview": ReportPreview;
+  "tlsrpt/summary": ReportSummary;
+  "dkim/list": KeyList;
+  "dkim/dns": KeyRecords;
+  "dkim/rotate": KeyRecords;
+  "dkim/check": KeyList;
   health: Health;
   status: {
     readonly running: boolean;
@@ -240,6 +284,18 @@ const handlers: Handlers = {
   "policy/list": ({ limit, after }, io) => listPolicies({ limit, ...(after !== undefined && { after }) }, io),
   "policy/show": ({ domain }, io) => showPolicy(domain, io),
   "policy/refresh": ({ domain }, io) => refreshPolicy(domain, io),
+
+  "tlsrpt/today": (request, io) => listCounted(request, io),
+  "tlsrpt/list": (request, io) => listReports(request, io),
+  "tlsrpt/show": ({ domain, day: asked }, io) => showReport(domain, asked, io),
+  "tlsrpt/send": ({ domain, day: asked }, io) => sendReport(domain, asked, io),
+  "tlsrpt/preview": ({ domain, day: asked }, io) => previewReport(domain, asked, io),
+  "tlsrpt/summary": (_request, io) => summariseReports(io),
+
+  "dkim/list": (_request, io) => listKeys(io),
+  "dkim/dns": ({ domain }, io) => keyRecords(domain, io),
+  "dkim/rotate": ({ domain }, io) => rotateKeys(domain, io),
+  "dkim/check": (_request, io) => checkKeys(io),
 
   status(_request, io) {
     const relay = io.status();

@@ -12,6 +12,7 @@ import type { FloorSettings } from "../policy/local-policy.ts";
 import type { PolicyStore, QueueStore } from "../queue/store.ts";
 import { codeOf, messageOf } from "../thrown.ts";
 import { CliFailure, type CliIo, EXIT } from "./io.ts";
+import { keysOnFile } from "./keys-on-file.ts";
 import type { Probe } from "./probe.ts";
 
 export interface Connection {
@@ -47,6 +48,10 @@ const ANSWER_LIMIT = 64 * 1024 ** 2;
 /** Between two stages of a check; the whole of it ends by itself sooner. */
 const STAGE_TIMEOUT = 180_000;
 
+/** These ask the world before they answer. */
+const SLOW_VERBS: ReadonlySet<Verb> = new Set<Verb>(["policy/refresh", "tlsrpt/preview", "dkim/check"]);
+const SLOW_TIMEOUT = 180_000;
+
 class NobodyThere extends Error {}
 
 export async function connectRelay(options: ConnectOptions, io: CliIo): Promise<Connection> {
@@ -71,7 +76,7 @@ export async function connectRunning(dataFolder: string, timeout: number): Promi
   }
   return {
     running: true,
-    ask: (verb, request) => post(path, verb, request, timeout),
+    ask: (verb, request) => post(path, verb, request, SLOW_VERBS.has(verb) ? Math.max(timeout, SLOW_TIMEOUT) : timeout),
     check: (request, onLine) => postStream(path, request, onLine),
     close: () => Promise.resolve(),
   };
@@ -111,7 +116,7 @@ async function openFile(options: ConnectOptions, io: CliIo): Promise<Connection>
     if (options.need !== "probe") throw nobody;
     return { running: false, ask: () => Promise.reject(nobody), check, close };
   }
-  const { admin, users, policies } = store;
+  const { admin, users, policies, reports, dkimKeys } = store;
   const adminIo: AdminIo = {
     admin,
     users,
@@ -131,6 +136,8 @@ async function openFile(options: ConnectOptions, io: CliIo): Promise<Connection>
     dnssec: () => undefined,
     resolvers: () => undefined,
     lookupTrouble: () => undefined,
+    reports,
+    keyring: keysOnFile(dkimKeys),
     clock: io.clock,
   };
   return { running: false, ask: (verb, request) => asUsage(() => answer(verb, request, adminIo)), check, close };

@@ -30,6 +30,7 @@ Exit codes:
   0   done
   1   no: not healthy, no such message or user
   64  the command line is wrong
+  65  the input is no such file
   66  the input file cannot be read
   69  refused: by the relay, or the message bounced; or the relay could not start
   70  a fault of Postern itself
@@ -57,6 +58,14 @@ export class FaultySettings extends CliFailure {
     super(EXIT.config, text);
     this.first = first;
   }
+}
+
+/** The value of `--limit`. */
+export function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (!Number.isInteger(limit) || limit < 1 || limit > 1000)
+    throw new CliFailure(EXIT.usage, `--limit: a number from 1 to 1000, not ${JSON.stringify(text)}`);
+  return limit;
 }
 
 /** Writes in full: resolves when the text has been handed to the system, so that a large answer is not cut at exit. */

@@ -1,6 +1,6 @@
 /** `postern policy show|list|refresh`: what domains publish and what this relay makes of it, as kept by it. */
 import type { Command } from "commander";
-import { CliFailure, EXIT, print } from "./io.ts";
+import { EXIT, parseLimit, print } from "./io.ts";
 import { renderPolicies, renderPolicy, renderRefresh } from "./policy-text.ts";
 import type { Shared } from "./shared.ts";
 import { renderJson } from "./words.ts";
@@ -59,11 +59,4 @@ export function registerPolicyCommands(program: Command, shared: Shared): void {
         return failed ? EXIT.no : EXIT.ok;
       }),
     );
-}
-
-function parseLimit(text: string): number {
-  const limit = Number(text);
-  if (!Number.isInteger(limit) || limit < 1 || limit > 1000)
-    throw new CliFailure(EXIT.usage, `--limit: a number from 1 to 1000, not ${JSON.stringify(text)}`);
-  return limit;
 }

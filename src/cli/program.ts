@@ -5,12 +5,14 @@
 import { Command, CommanderError } from "commander";
 import { systemClock } from "../clock.ts";
 import { registerCheckCommand } from "./check-command.ts";
+import { registerDkimCommands } from "./dkim-command.ts";
 import { CliFailure, type CliIo, EXIT, EXIT_HELP, print } from "./io.ts";
 import { registerPolicyCommands } from "./policy-command.ts";
 import { registerQueueCommands } from "./queue-command.ts";
 import { registerRelayCommands } from "./relay-commands.ts";
 import { registerSendCommand } from "./send-command.ts";
 import { type GlobalOptions, type Rooms, share } from "./shared.ts";
+import { registerTlsrptCommands } from "./tlsrpt-command.ts";
 import { registerUserCommands } from "./user-command.ts";
 import { readVersion } from "./version.ts";
 
@@ -56,6 +58,8 @@ export async function runProgram(argv: readonly string[], io: CliIo, rooms: Room
   registerCheckCommand(program, shared);
   registerQueueCommands(program, shared);
   registerPolicyCommands(program, shared);
+  registerTlsrptCommands(program, shared);
+  registerDkimCommands(program, shared);
   registerUserCommands(program, shared);
   await rooms.registerConfig(program, io);
 

@@ -6,7 +6,7 @@ import { parseNextHop } from "../mail/domain.ts";
 import type { EntrySummary } from "../queue/store.ts";
 import { confirm } from "./ask.ts";
 import type { Connection } from "./connection.ts";
-import { CliFailure, EXIT, print } from "./io.ts";
+import { CliFailure, EXIT, parseLimit, print } from "./io.ts";
 import { renderList, renderMailq, renderSummary } from "./list-text.ts";
 import type { Shared } from "./shared.ts";
 import { plural, renderJson } from "./words.ts";
@@ -29,7 +29,7 @@ export function registerQueueCommands(program: Command, shared: Shared): void {
   const queue = program.command("queue").description("see what waits and why, and try again");
 
   withFilters(queue.command("ls").description("list messages, oldest first"))
-    .option("--limit <n>", "how many", parseCount, 100)
+    .option("--limit <n>", "how many", parseLimit, 100)
     .option("--after <cursor>", "go on after a page that ended with this")
     .action((options: FilterOptions & { limit: number; after?: string }) =>
       shared.withConnection("either", async (connection) => {
@@ -46,7 +46,7 @@ export function registerQueueCommands(program: Command, shared: Shared): void {
   queue
     .command("summary")
     .description("destinations by age of their mail, with the reason and whose move it is")
-    .option("--limit <n>", "how many destinations", parseCount, 20)
+    .option("--limit <n>", "how many destinations", parseLimit, 20)
     .action((options: { limit: number }) =>
       shared.withConnection("either", async (connection) => {
         const answer = await connection.ask("queue/summary", { limit: options.limit });
@@ -179,11 +179,4 @@ function parseFilter(options: FilterOptions, now: number): Filter {
     filter.state = state;
   }
   return filter;
-}
-
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1 || count > 1000)
-    throw new CliFailure(EXIT.usage, `--limit: a number from 1 to 1000, not ${JSON.stringify(text)}`);
-  return count;
 }

@@ -2,9 +2,11 @@
 import type { Command } from "commander";
 import type { ShownResolvers } from "../admin/handlers.ts";
 import { messageOf } from "../thrown.ts";
+import { countWaiting } from "./dkim-text.ts";
 import { EXIT, print } from "./io.ts";
 import type { Shared } from "./shared.ts";
-import { describeListenerTls, describeTime, renderJson, shown } from "./words.ts";
+import { describeSummary } from "./tlsrpt-text.ts";
+import { describeListenerTls, describeTime, plural, renderJson, shown } from "./words.ts";
 
 export function registerRelayCommands(program: Command, shared: Shared, version: string): void {
   const { io } = shared;
@@ -29,11 +31,16 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
 
   program
     .command("status")
-    .description("which relay runs, since when, where it listens, and what its resolvers are worth")
+    .description("which relay runs, since when, where it listens, what its resolvers are worth, and how TLS reports and DKIM keys stand")
     .action(() =>
       shared.withConnection("relay", async (connection) => {
-        const answer = await connection.ask("status", {});
-        const { relay, dnssec, resolvers } = answer;
+        const [status, tlsReports, { keys }] = await Promise.all([
+          connection.ask("status", {}),
+          connection.ask("tlsrpt/summary", {}),
+          connection.ask("dkim/list", {}),
+        ]);
+        const answer = { ...status, tlsReports, dkim: { keys: keys.length, waiting: countWaiting(keys) } };
+        const { relay, dnssec, resolvers, dkim } = answer;
         if (shared.json()) await print(io.stdout, renderJson(answer));
         else if (relay !== undefined) {
           const lines = [
@@ -46,6 +53,11 @@ export function registerRelayCommands(program: Command, shared: Shared, version:
           if (dnssec !== undefined)
             lines.push(`${"DNSSEC".padEnd(12)} ${dnssec.kind} since ${describeTime(dnssec.since)} UTC: ${shown(dnssec.detail)}`);
           if (resolvers !== undefined) lines.push(...describeResolvers(resolvers));
+          lines.push(`${"TLS reports".padEnd(12)} ${describeSummary(tlsReports)}`);
+          if (dkim.waiting > 0)
+            lines.push(
+              `${"DKIM".padEnd(12)} ${dkim.waiting} of ${plural(dkim.keys, "key")} not in use, for want of a record in DNS: postern dkim dns`,
+            );
           await print(io.stdout, `${lines.join("\n")}\n`);
         }
         return answer.running ? EXIT.ok : EXIT.no;

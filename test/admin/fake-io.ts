@@ -4,8 +4,10 @@ import type { QueueFilter, User } from "../../src/queue/store.ts";
 import type { DnssecState } from "../../src/policy/facts.ts";
 import { checkStages, keptPolicy, refreshed, refusedVerdict } from "../cli/check-story.ts";
 import { list, NOW, story, summary } from "../cli/story.ts";
+import { counted, keyList, keyRecords, preview, reports, today } from "../cli/tls-report-story.ts";
 
-export interface FakeIo extends Omit<AdminIo, "policies" | "check"> {
+export interface FakeIo extends Omit<AdminIo, "policies" | "check" | "reporter"> {
+  reporter?: NonNullable<AdminIo["reporter"]>;
   check: AdminIo["check"];
   readonly policies: { -readonly [K in keyof AdminIo["policies"]]: AdminIo["policies"][K] };
   readonly calls: { readonly name: string; readonly value: unknown }[];
@@ -130,6 +132,64 @@ export function fakeIo(): FakeIo {
     dnssec: () => io.resolver,
     resolvers: () => io.servers,
     lookupTrouble: () => io.lookups,
+    reports: {
+      listCounted(day, page) {
+        calls.push({ name: "reports.listCounted", value: { day, page } });
+        const domains = today.domains
+          .map(({ policies: _policies, ...one }) => one)
+          .filter(({ reportDomain }) => reportDomain > (page.after ?? ""));
+        const some = day === today.day ? domains.slice(0, page.limit) : [];
+        return Promise.resolve({ domains: some, ...(some.length < domains.length && { next: some.at(-1)?.reportDomain ?? "" }) });
+      },
+      counts: (day, name) => Promise.resolve(day === today.day ? [...(counted[name] ?? [])] : []),
+      failedDomains: (day) =>
+        Promise.resolve(day === today.day ? today.domains.filter(({ failures }) => failures > 0).map((one) => one.reportDomain) : []),
+      list(filter, page) {
+        calls.push({ name: "reports.list", value: { filter, page } });
+        return Promise.resolve({
+          reports: reports.filter(
+            (one) =>
+              (filter.day ?? one.day) === one.day &&
+              (filter.reportDomain ?? one.reportDomain) === one.reportDomain &&
+              (filter.state ?? one.state) === one.state,
+          ),
+        });
+      },
+      find: (day, name) => Promise.resolve(reports.find((one) => one.day === day && one.reportDomain === name)),
+    },
+    reporter: {
+      sendNow(day, name) {
+        calls.push({ name: "reporter.sendNow", value: { day, domain: name } });
+        const found = reports.find((one) => one.day === day && one.reportDomain === name);
+        return Promise.resolve(found && { ...found, state: "due" as const, attempts: found.attempts - 1 });
+      },
+      preview(name, day) {
+        calls.push({ name: "reporter.preview", value: { day, domain: name } });
+        return Promise.resolve({
+          document: preview.document ?? "",
+          policy: preview.to as Extract<typeof preview.to, { kind: "destinations" }>,
+        });
+      },
+    },
+    keyring: {
+      list: () => Promise.resolve([...keyList.keys]),
+      dnsRecords: (name) =>
+        Promise.resolve(
+          keyRecords.records
+            .filter((one) => name === undefined || one.domain === name)
+            .map(({ problem: _problem, checkedAt: _at, ...one }) => one),
+        ),
+      rotate(name) {
+        calls.push({ name: "keyring.rotate", value: name });
+        return name === "example.com"
+          ? io.keyring.dnsRecords(name)
+          : Promise.reject(new Error(`${name} is not signed for: it is not in dkim.domains`));
+      },
+      checkNow() {
+        calls.push({ name: "keyring.checkNow", value: undefined });
+        return io.keyring.list();
+      },
+    },
     clock: { now: () => NOW, monotonic: () => NOW, after: () => () => {} },
   };
   return io;
