@@ -16,32 +16,34 @@ import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { DnsLookup, Finding, HostAddress } from "../policy/facts.ts";
 import type { WhoActs } from "../policy/outcome.ts";
+import { connectionCode, verificationCode } from "../policy/reason-code.ts";
 import { codeOf, messageOf } from "../thrown.ts";
 import type { AddressGuard } from "./special-addresses.ts";
 import { describeTrustError, findNameFault, trustErrorOf } from "./sts-trust.ts";
 
 export const HTTPS_PORT = 443;
 
-/** Why there was no response to read. `detail` is a clean sentence that names the host, save for `certificate`: a clause on it. */
+/** Why there was no response to read. */
 export interface HttpsFailure {
-  readonly stage:
-    | "name"
-    | "addresses"
-    | "forbidden"
-    | "connect"
-    /** `code`: what Node calls it, `CERT_HAS_EXPIRED`; absent where the certificate holds for another name. */
+  readonly stage: /** The host was not found, must not be asked, or did not answer: it never heard the request. */
+    | "reaching"
+    /** It could not prove that it is this host. */
     | "certificate"
-    /** Behind the handshake: the host may have heard the request. */
+    /** Behind the handshake: it may have heard the request. */
     | "exchange"
     | "time"
     | "stopped";
+  /** A clean sentence that names the host. */
   readonly detail: string;
   readonly whoActs: WhoActs;
-  readonly code?: string;
+  /** As a reason code (RFC 8460 §4.4). */
+  readonly code: string;
 }
 
 export interface HttpsRequest<T> {
   readonly host: Domain;
+  /** What it is to us, for sentences: `policy host`. */
+  readonly role: string;
   readonly port: number;
   readonly method: "GET" | "POST";
   /** Path and query. */
@@ -73,20 +75,18 @@ const CONNECT_LIMIT = 10_000;
 const HEADER_LIMIT = 16_384;
 /** A host may send 1xx responses for ever. */
 const MOST_INTERIM = 8;
+const FORBIDDEN = "special-use-address";
 
 /** Never rejects, and ends by its deadline. */
 export async function askHttps<T>(wanted: HttpsRequest<T>, io: HttpsIo): Promise<T> {
   const { host, timeout, stop } = wanted;
   const end = io.clock.monotonic() + timeout;
   const abort = new AbortController();
-  const giveUp = (stage: "time" | "stopped", detail: string, whoActs: WhoActs): void => {
-    const failure: HttpsFailure = { stage, detail: cleanText(detail, 500), whoActs };
-    abort.abort(failure);
-  };
-  const cancelTimer = io.clock.after(timeout, () => giveUp("time", `${host} gave no whole answer within ${timeout / 1000} s`, "receiver"));
+  const giveUp = (...failure: Parameters<typeof failureOf>): void => abort.abort(failureOf(...failure));
+  const cancelTimer = io.clock.after(timeout, () => giveUp("time", `${host} gave no whole answer within ${timeout / 1000} s`, "timeout"));
   const onStop = (): void => {
-    if (typeof stop?.reason === "string") giveUp("stopped", `${host}: ${stop.reason}`, "receiver");
-    else giveUp("stopped", "the relay stops", "nobody");
+    if (typeof stop?.reason === "string") giveUp("stopped", `${host}: ${stop.reason}`, "stopped", "nobody");
+    else giveUp("stopped", "the relay stops", "stopped", "nobody");
   };
   stop?.addEventListener("abort", onStop);
   if (stop?.aborted === true) onStop();
@@ -109,9 +109,9 @@ function aborted<T>({ failed }: HttpsRequest<T>, signal: AbortSignal): Promise<T
 
 async function ask<T>(wanted: HttpsRequest<T>, io: HttpsIo, end: number, stop: AbortSignal): Promise<T> {
   const { host, failed } = wanted;
-  const choice = choose(await io.findAddresses(host), host, io.guard);
+  const choice = choose(await io.findAddresses(host), wanted, io.guard);
   if ("stage" in choice) return failed(choice);
-  let last = failureOf("addresses", `${host} has no address`);
+  let last = failureOf("reaching", `${host} has no address`, "dns");
   for (const [index, address] of choice.entries()) {
     if (stop.aborted) break;
     const left = choice.length - index;
@@ -123,16 +123,23 @@ async function ask<T>(wanted: HttpsRequest<T>, io: HttpsIo, end: number, stop: A
   return failed(last);
 }
 
-function choose(found: Finding<HostAddress>, host: Domain, guard: AddressGuard): readonly HostAddress[] | HttpsFailure {
-  if (found.kind === "no-such-name") return failureOf("name", `${host} does not exist`);
-  if (found.kind === "failed") return failureOf("addresses", `the addresses of ${host} could not be found: ${found.detail}`);
+function choose(
+  found: Finding<HostAddress>,
+  { host, role }: Pick<HttpsRequest<unknown>, "host" | "role">,
+  guard: AddressGuard,
+): readonly HostAddress[] | HttpsFailure {
+  if (found.kind === "no-such-name") return failureOf("reaching", `${host} does not exist`, "dns");
+  if (found.kind === "failed") return failureOf("reaching", `the addresses of ${host} could not be found: ${found.detail}`, "dns");
   const allowed = found.records.filter(({ address }) => guard(address) === undefined).slice(0, MOST_ADDRESSES);
   if (allowed.length > 0) return allowed;
   const [refused] = found.records;
-  if (refused === undefined) return failureOf("addresses", `${host} has no address`);
-  // A stranger's zone must not make us talk to our own network.
-  const block = guard(refused.address) ?? "";
-  return failureOf("forbidden", `${host} is at ${refused.address}, where no host of others can be: ${block}`);
+  if (refused === undefined) return failureOf("reaching", `${host} has no address`, "dns");
+  return failureOf("reaching", `${host} is at ${forbidden(refused.address, role, guard(refused.address))}`, FORBIDDEN);
+}
+
+/** A stranger's zone must not make us talk to our own network. */
+export function forbidden(address: string, role: string, block = ""): string {
+  return `${address}, where no ${role} can be: ${block}`;
 }
 
 type Answer<T> =
@@ -183,9 +190,9 @@ function askAt<T>(wanted: HttpsRequest<T>, { address, limit, stop, clock }: Wher
     };
     const asked: ClientRequest = request(options);
 
-    const unreachable = (why: string, whoActs: WhoActs): void =>
-      settle({ kind: "unreachable", failure: failureOf("connect", `${host}: ${at}${why}`, whoActs) });
-    const cancelLimit = limit === undefined ? () => {} : clock.after(limit, () => unreachable(" does not answer", "receiver"));
+    const unreachable = (why: string, code: string, whoActs: WhoActs = "receiver"): void =>
+      settle({ kind: "unreachable", failure: failureOf("reaching", `${host}: ${at}${why}`, code, whoActs) });
+    const cancelLimit = limit === undefined ? () => {} : clock.after(limit, () => unreachable(" does not answer", "timeout"));
     const settle = (answer: Answer<T>): void => {
       cancelLimit();
       stop.removeEventListener("abort", onAbort);
@@ -193,9 +200,8 @@ function askAt<T>(wanted: HttpsRequest<T>, { address, limit, stop, clock }: Wher
       resolve(answer);
     };
     const final = (result: T): void => settle({ kind: "final", result });
-    const brokeOff = (why: string): void => final(failed(failureOf("exchange", `${host}${why}`)));
-    const untrusted = (why: string, code?: string): void =>
-      final(failed({ stage: "certificate", detail: cleanText(why, 500), whoActs: "receiver", ...(code !== undefined && { code }) }));
+    const fail = (stage: HttpsFailure["stage"], detail: string, code: string): void => final(failed(failureOf(stage, detail, code)));
+    const untrusted = (why: string, code: string): void => fail("certificate", `the certificate of ${host} does not hold: ${why}`, code);
     const onAbort = (): void => final(failed(stop.reason as HttpsFailure));
     stop.addEventListener("abort", onAbort);
     if (stop.aborted) return onAbort();
@@ -206,32 +212,33 @@ function askAt<T>(wanted: HttpsRequest<T>, { address, limit, stop, clock }: Wher
         cancelLimit();
         // What rejectUnauthorized has seen to already, seen to once more: nothing is read from an unproven host.
         if (!(socket instanceof TLSSocket) || !socket.authorized || socket.isSessionReused() || !nameChecked || nameFault !== undefined)
-          untrusted("it was not verified");
+          untrusted("it was not verified", "not-verified");
       }),
     );
     asked.on("information", () => {
       interim += 1;
-      if (interim > MOST_INTERIM) brokeOff(" sends one interim response after another");
+      if (interim > MOST_INTERIM) fail("exchange", `${host} sends one interim response after another`, "interim-responses");
     });
-    asked.on("upgrade", (response, socket) => {
+    asked.on("upgrade", ({ statusCode = 101 }, socket) => {
       socket.destroy();
-      brokeOff(`: it answered ${response.statusCode ?? 101}, and would speak another protocol`);
+      fail("exchange", `${host}: it answered ${statusCode}, and would speak another protocol`, `http-${statusCode}`);
     });
     asked.on("response", (response) => wanted.read(response, final));
     asked.on("error", (error) => {
-      if (nameFault !== undefined) return untrusted(nameFault);
+      if (nameFault !== undefined) return untrusted(nameFault, "certificate-host-mismatch");
       const trust = asked.socket instanceof TLSSocket ? trustErrorOf(asked.socket) : undefined;
-      if (trust !== undefined) return untrusted(describeTrustError(trust), trust);
-      const what = cleanText(messageOf(error), 200);
-      if (shaken) return brokeOff(`: the exchange broke off: ${what}`);
+      if (trust !== undefined) return untrusted(describeTrustError(trust), verificationCode(trust));
       const code = codeOf(error);
+      const what = cleanText(messageOf(error), 200);
+      if (shaken) return fail("exchange", `${host}: the exchange broke off: ${what}`, connectionCode(code));
       const noWay = code === "ENETUNREACH" || code === "EHOSTUNREACH" || code === "EADDRNOTAVAIL" || code === "EACCES" || code === "EPERM";
-      return unreachable(`: ${what}`, noWay ? "you" : "receiver");
+      return unreachable(`: ${what}`, connectionCode(code), noWay ? "you" : "receiver");
     });
     asked.on("close", () => {
+      const code = connectionCode(undefined);
       // From the handshake on the host may have heard what was asked: no other address is asked the same.
-      if (shaken) brokeOff(": the connection ended without an answer");
-      else unreachable(": the connection ended without an answer", "receiver");
+      if (shaken) fail("exchange", `${host}: the connection ended without an answer`, code);
+      else unreachable(": the connection ended without an answer", code);
     });
     asked.end(wanted.body);
   });
@@ -245,6 +252,6 @@ function pinned({ address, family }: HostAddress): LookupFunction {
   };
 }
 
-function failureOf(stage: HttpsFailure["stage"], detail: string, whoActs: WhoActs = "receiver"): HttpsFailure {
-  return { stage, detail: cleanText(detail, 500), whoActs };
+function failureOf(stage: HttpsFailure["stage"], detail: string, code: string, whoActs: WhoActs = "receiver"): HttpsFailure {
+  return { stage, detail: cleanText(detail, 500), whoActs, code };
 }

@@ -45,7 +45,7 @@ export function findFault({ status, headers }: ResponseHead, sizeLimit: number):
   return undefined;
 }
 
-export function noPolicyWith(status: number): ResponseFault {
+function noPolicyWith(status: number): ResponseFault {
   return { why: `it answered ${status}, and only 200 gives a policy (RFC 8461 §3.3)`, code: `http-${status}` };
 }
 

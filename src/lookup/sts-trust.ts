@@ -1,13 +1,12 @@
 /**
- * Whether the certificate of a policy host holds (RFC 8461 §3.3, RFC 6125): what Node found of it in, a clean clause on what is
- * wrong with it, or the failure that this is in RFC 8460's words, out. Asking is lookup/sts-fetch.ts.
+ * Whether the certificate holds of a host that is asked by HTTPS (RFC 8461 §3.3, RFC 6125): what Node found of it in, a clean
+ * clause on what is wrong with it out. Asking is lookup/https.ts.
  */
 import type { PeerCertificate, TLSSocket } from "node:tls";
 import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import { parseDnsNames } from "../policy/alternative-names.ts";
 import { findCoveredName } from "../policy/names.ts";
-import type { StsFetchResult } from "../policy/sts-freshness.ts";
 import { codeOf } from "../thrown.ts";
 
 /** SAN alone, never the common name; a wildcard is the whole left-most label (RFC 8461 §3.3). */
@@ -38,11 +37,4 @@ const TRUST_ERRORS: Readonly<Record<string, string>> = {
 
 export function describeTrustError(code: string): string {
   return `${TRUST_ERRORS[code] ?? "its path is not valid"} (${cleanText(code, 60)})`;
-}
-
-export function untrusted(host: Domain, why: string, code: string): StsFetchResult & { ok: false } {
-  return {
-    ok: false,
-    failure: { type: "sts-webpki-invalid", detail: `the certificate of ${host} does not hold: ${why}`, whoActs: "receiver", code },
-  };
 }

@@ -7,7 +7,7 @@
  */
 import { isIP } from "node:net";
 import type { Clock } from "../clock.ts";
-import { askHttps, HTTPS_PORT, type HttpsIo } from "../lookup/https.ts";
+import { askHttps, forbidden, HTTPS_PORT, type HttpsIo } from "../lookup/https.ts";
 import { createContextKeeper, type PemRoots } from "../lookup/tls-context.ts";
 import { type Domain, parseDomain, withoutBrackets } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
@@ -36,6 +36,8 @@ export interface PostIo extends HttpsIo {
   readonly timeout: number;
 }
 
+const ROLE = "collector of reports";
+
 export function createPostReport(io: PostIo): PostReport {
   const contextFor = createContextKeeper();
   return async (url, body, stop) => {
@@ -44,7 +46,7 @@ export function createPostReport(io: PostIo): PostReport {
     const { host, port, authority, path } = target;
     return askHttps<PostResult>(
       {
-        ...{ host, port, path, body, stop, method: "POST", timeout: io.timeout },
+        ...{ host, port, path, body, stop, role: ROLE, method: "POST", timeout: io.timeout },
         headers: { Host: authority, "Content-Type": REPORT_MEDIA_TYPE, "Content-Length": body.length },
         context: contextFor(io.roots()),
         read: ({ statusCode = 0 }, done) => done(judge(statusCode, host)),
@@ -74,7 +76,7 @@ function readTarget(text: string, { guard }: Pick<PostIo, "guard">): Target | st
   const bare = withoutBrackets(url.hostname);
   if (isIP(bare) !== 0) {
     const block = guard(bare);
-    if (block !== undefined) return `${bare} is an address where no host of others can be: ${block}`;
+    if (block !== undefined) return `the URI names ${forbidden(bare, ROLE, block)}`;
     return `${bare} is an address; a name is needed, for which a certificate can hold`;
   }
   const host = parseDomain(url.hostname);
