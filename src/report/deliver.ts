@@ -14,7 +14,7 @@ import { buildReport } from "./build.ts";
 import { type DestinationsIo, type Tried, tryInOrder } from "./destinations.ts";
 import { lookAfterMail } from "./mail-out.ts";
 import { parseReportRecords, type ReportingPolicy } from "./rua.ts";
-import { beginOf, holdsUpOthers, nextDayTry, nextLook, nextTry, type SendingTimes } from "./schedule.ts";
+import { holdsUpOthers, nextDayTry, nextLook, nextTry, type SendingTimes } from "./schedule.ts";
 
 export interface ReporterSettings extends SendingTimes {
   readonly send: boolean;
@@ -46,8 +46,7 @@ export interface Step {
 export async function deliver(claimed: TlsReport, now: number, ordered: boolean, settings: ReporterSettings, io: DeliverIo): Promise<Step> {
   const destinations = await lookAfterMail(claimed.destinations, now, io);
   const report = { ...claimed, destinations };
-  // Only what has arrived since: a report that was sent may be ordered once more.
-  const arrived = destinations.find(({ state }, index) => state === "accepted" && claimed.destinations[index]?.state === "queued");
+  const arrived = destinations.find(({ state }) => state === "accepted");
   if (arrived !== undefined) return sent(report, arrived, now);
 
   const queuedAt = newestQueued(destinations);
@@ -66,10 +65,9 @@ export async function deliver(claimed: TlsReport, now: number, ordered: boolean,
 
   const { document } = report;
   if (document === undefined) return build(report, policy.ignored, now, settings, io);
-  const began = beginOf(report.giveUpAt, settings);
   const tried = await tryInOrder(
     policy.destinations,
-    { report: { ...report, document }, began, now, ordered },
+    { report: { ...report, document }, now, ordered },
     { ...io, perHost: settings.perHost },
   );
   return conclude({ ...report, destinations: tried.destinations }, tried, now, settings, io);
@@ -108,7 +106,7 @@ async function build(
 function conclude(report: TlsReport, { verdicts, events }: Tried, now: number, settings: ReporterSettings, io: DeliverIo): Step {
   const { giveUpAt, destinations } = report;
   const withEvents = (step: Step): Step => ({ ...step, events: [...events, ...step.events] });
-  const accepted = verdicts.has("accepted") ? destinations.find(({ state, at }) => state === "accepted" && at === now) : undefined;
+  const accepted = destinations.find(({ state }) => state === "accepted");
   if (accepted !== undefined) return withEvents(sent(report, accepted, now));
   const queuedAt = newestQueued(destinations);
   if (verdicts.has("stopped")) {

@@ -22,8 +22,6 @@ export interface DestinationsIo extends MailOutIo {
 
 export interface Trying {
   readonly report: TlsReport & { readonly document: string };
-  /** What failed before is of an earlier run. */
-  readonly began: number;
   readonly now: number;
   /** Somebody asked for it by name: suppressed destinations are tried too. */
   readonly ordered: boolean;
@@ -33,7 +31,7 @@ export interface Trying {
  * - `accepted`, `queued`: by or for this destination, now;
  * - `waiting`: a mail of before is still on its way;
  * - `again`: worth another try; `tomorrow`: when its host has room for reports again;
- * - `over`: not in this run;
+ * - `over`: not any more;
  * - `stopped`: the relay stops, and nothing is known.
  */
 type Verdict = "accepted" | "queued" | "waiting" | "again" | "tomorrow" | "over" | "stopped";
@@ -75,7 +73,7 @@ export async function tryInOrder(ruas: readonly Rua[], trying: Trying, io: Desti
 async function tryOne(
   rua: Rua,
   known: ReportDestination,
-  { report, began, now, ordered }: Trying,
+  { report, now, ordered }: Trying,
   io: DestinationsIo,
   compressed: () => Buffer,
   events: PosternEvent[],
@@ -83,7 +81,7 @@ async function tryOne(
   const { uri } = rua;
   if (known.state === "queued") return [known, "waiting"];
   // The queue has tried for as long as it does, or heard a refusal: another mail would fare no better.
-  if (known.state === "failed" && known.queueId !== undefined && (known.at ?? 0) >= began) return [known, "over"];
+  if (known.state === "failed" && known.queueId !== undefined) return [known, "over"];
   const record = ordered ? undefined : await io.reports.findRua(uri);
   if (isSuppressed(record, now)) {
     const until = new Date(record.suppressedUntil).toISOString();

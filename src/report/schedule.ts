@@ -39,13 +39,8 @@ export function oldestReported(now: number): ReportDay {
 export function firstDue(day: ReportDay, now: number, { spread }: SendingTimes, random: () => number): number {
   const begin = boundsOf(day).end + 1;
   const from = Math.max(now, begin + Math.min(SETTLING, spread / 4));
-  const to = Math.max(begin + spread, from + Math.min(spread, CATCH_UP));
+  const to = now < from ? begin + spread : Math.max(begin + spread, from + Math.min(spread, CATCH_UP));
   return Math.floor(from + random() * (to - from));
-}
-
-/** When a report's time began: with its first try, or when it was ordered anew. */
-export function beginOf(giveUpAt: number, { retryFor }: SendingTimes): number {
-  return giveUpAt - retryFor;
 }
 
 /**
@@ -53,7 +48,7 @@ export function beginOf(giveUpAt: number, { retryFor }: SendingTimes): number {
  * right before the report's time is over; undefined if this was it.
  */
 export function nextTry(giveUpAt: number, now: number, times: SendingTimes, random: () => number): number | undefined {
-  const tried = now - beginOf(giveUpAt, times);
+  const tried = now - (giveUpAt - times.retryFor);
   const next = now + Math.min(Math.max(tried, FIRST_PAUSE), LONGEST_PAUSE) * (0.9 + 0.2 * random());
   const lastPart = giveUpAt - Math.min(LAST_PART, times.retryFor / 4);
   if (next < lastPart) return Math.floor(next);
