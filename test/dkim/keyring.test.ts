@@ -188,6 +188,18 @@ describe("a key in use", () => {
       expect(world.told().slice(1)).toEqual(told ? [`info: DKIM ${NAME}: the record is in order again`] : []);
     });
 
+  test("what DNS answers after the stop changes nothing, and leads to no other look", async () => {
+    const world = await KeyringWorld.started();
+    await world.publishAll();
+    world.gate = Promise.withResolvers();
+    await world.clock.pass(5 * MINUTE);
+    expect(world.asked).toEqual([NAME]);
+    await world.keyring.stop();
+    world.gate.resolve();
+    await world.clock.pass(DAY);
+    expect([await world.states(), world.asked, world.clock.armed]).toEqual([["postern1e waiting-for-dns"], [NAME], 0]);
+  });
+
   test("no look is made after the stop, and signing goes on", async () => {
     const world = await KeyringWorld.active();
     await world.keyring.stop();
@@ -200,11 +212,16 @@ describe("a key in use", () => {
 describe("rotation", () => {
   test("the new key waits, then signs; the old one retires, and goes after the overlap", async () => {
     const world = await KeyringWorld.active();
+    const fieldsOf = async (): Promise<string> => {
+      const signed = await world.keyring.sign({ domain: ORG, bodyHash: "x" }, Buffer.from("From: a@example.org\r\n"));
+      return signed.kind === "signed" ? signed.fields : signed.detail;
+    };
     const published = await world.keyring.rotate(ORG);
     expect(published.map(({ name, state }) => [name, state])).toEqual([["postern2e._domainkey.example.org", "waiting-for-dns"]]);
     expect(await world.states()).toEqual(["postern1e active", "postern2e waiting-for-dns"]);
     await world.clock.pass(HOUR);
     expect(await world.states()).toEqual(["postern1e active", "postern2e waiting-for-dns"]);
+    expect(await fieldsOf()).toMatch(/s=postern1e;/);
     world.events.length = 0;
     await world.publishAll();
     await world.clock.pass(5 * MINUTE);
@@ -213,8 +230,7 @@ describe("rotation", () => {
       "postern2e active: its record is in DNS, and it signs",
       "postern1e retiring: postern2e signs now; its record must stay in DNS until 2026-09-11T09:10:00.000Z",
     ]);
-    const signed = await world.keyring.sign({ domain: ORG, bodyHash: "x" }, Buffer.from("From: a@example.org\r\n"));
-    expect(signed).toEqual({ kind: "signed", fields: expect.stringMatching(/^DKIM-Signature: [^]*s=postern2e;(?![^]*DKIM-Signature)/) });
+    expect(await fieldsOf()).toMatch(/^DKIM-Signature: [^]*s=postern2e;(?![^]*DKIM-Signature)/);
     await world.clock.pass(10 * DAY - 10 * MINUTE);
     expect(await world.states()).toEqual(["postern1e retiring", "postern2e active"]);
     world.events.length = 0;
@@ -226,6 +242,22 @@ describe("rotation", () => {
   test("a second one while the first waits gives the same keys again", async () => {
     const world = await KeyringWorld.active();
     expect(await world.keyring.rotate(ORG)).toEqual(await world.keyring.rotate(ORG));
+    expect(await world.states()).toEqual(["postern1e active", "postern2e waiting-for-dns"]);
+  });
+
+  test("begun by two processes at once, it makes one key", async () => {
+    const world = await KeyringWorld.active();
+    const [first] = world.store.keys;
+    if (first === undefined) throw new Error("no key");
+    const theirs = {
+      ...first,
+      selector: "postern2e",
+      state: "waiting-for-dns" as const,
+      createdAt: world.clock.now(),
+      publicKey: "dGhlaXJz",
+    };
+    world.store.meanwhile = () => world.store.keys.push(theirs);
+    expect((await world.keyring.rotate(ORG)).map(({ value }) => value)).toEqual(["v=DKIM1; k=ed25519; s=email:tlsrpt; p=dGhlaXJz"]);
     expect(await world.states()).toEqual(["postern1e active", "postern2e waiting-for-dns"]);
   });
 
@@ -317,6 +349,7 @@ describe("a reload", () => {
       ["example.org", "active", false],
       ["new.test", "waiting-for-dns", true],
     ]);
+    expect(world.asked).toEqual([]);
     expect(signer(world)).toBeUndefined();
     expect((await world.keyring.sign({ domain: ORG, bodyHash: "x" }, Buffer.from("From: a@example.org\r\n"))).kind).toBe("signed");
   });
@@ -368,6 +401,17 @@ describe("signing", () => {
     world.store.keys = intact;
     await world.keyring.checkNow();
     expect((await world.keyring.sign(wish, HEADER)).kind).toBe("signed");
+  });
+
+  test("is by the newest key where an older one has not yet been put to rest", async () => {
+    const world = await KeyringWorld.active();
+    const [first] = world.store.keys;
+    if (first === undefined) throw new Error("no key");
+    world.store.keys.push({ ...first, selector: "postern2e", createdAt: first.createdAt + 1 });
+    world.wishes = { dkim: { domains: [] } };
+    await world.keyring.reload();
+    const signed = await world.keyring.sign(wish, HEADER);
+    expect(signed).toEqual({ kind: "signed", fields: expect.stringMatching(/s=postern2e;(?![^]*DKIM-Signature)/) });
   });
 
   test("fails, and does not reject, where the domain has no key in use", async () => {

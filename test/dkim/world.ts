@@ -69,6 +69,8 @@ export class KeyringWorld {
   /** What stands in DNS: texts by name, or a failure. */
   readonly dns = new Map<string, string[] | Finding<readonly Buffer[]>>();
   readonly asked: string[] = [];
+  /** What DNS waits for before it answers. */
+  gate: PromiseWithResolvers<void> | undefined;
   wishes: KeyringWishes;
 
   constructor(wishes: KeyringWishes = {}) {
@@ -78,7 +80,11 @@ export class KeyringWorld {
       store: this.store,
       clock: this.clock,
       emit: (event) => this.events.push(event),
-      findTxt: (name) => Promise.resolve(this.#answer(name)),
+      findTxt: async (name) => {
+        const answer = this.#answer(name);
+        await this.gate?.promise;
+        return answer;
+      },
       settings: () => ({
         // One kind only unless a test wants both: RSA keys take long to make.
         ...settingsSchema.parse({ dkim: { domains: ["example.org"], algorithms: ["ed25519"], ...this.wishes.dkim } }).dkim,
