@@ -35,8 +35,7 @@ export async function readOriginal(body: BodySource, wantsFull: boolean): Promis
   }
 }
 
-/** The beginning of a body, with the first chunk after which it is enough. */
-export async function readUpTo(body: BodySource, enough: (read: Buffer) => boolean): Promise<Buffer> {
+async function readUpTo(body: BodySource, enough: (read: Buffer) => boolean): Promise<Buffer> {
   if (body.inMemory !== undefined) return body.inMemory;
   let read: Buffer = Buffer.alloc(0);
   for await (const chunk of body.chunks()) {

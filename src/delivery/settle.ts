@@ -169,9 +169,6 @@ export function eventsOf(entry: LeasedEntry, settlement: Settlement, result: Att
     });
   });
   if (settlement.recipients.some(({ outcome }) => isGivenUp(outcome))) events.push(...noticeEvents(entry, settlement));
-  const { problem } = settlement.attempt;
-  if (problem?.type === "dkim-failed" && message.signing !== undefined)
-    events.push({ kind: "dkim-failed", domain: message.signing.domain, detail: problem.detail });
   return events;
 }
 

@@ -5,7 +5,7 @@
  */
 import type { SigningWish, SignMessage } from "../mail/signing.ts";
 import type { BodySource, LeasedEntry } from "../queue/entry.ts";
-import { END_OF_HEADER, readUpTo } from "./notice-return.ts";
+import { END_OF_HEADER } from "./notice-return.ts";
 
 /** Far above what submission takes: only a store that went wrong comes near it. */
 const LARGEST_HEADER = 16 * 1024 * 1024;
@@ -23,19 +23,32 @@ export async function signEntry(entry: LeasedEntry, wish: SigningWish, sign: Sig
 
 /** The header fields with their line ends, without the empty line; undefined where they do not end. */
 async function readHeader(body: BodySource): Promise<Buffer | undefined> {
-  const read = await readUpTo(body, (soFar) => soFar.length > LARGEST_HEADER || hasWholeHeader(soFar));
-  if (startsWithEmptyLine(read)) return Buffer.alloc(0);
-  const end = read.indexOf(END_OF_HEADER);
-  if (end === -1) return read.length > LARGEST_HEADER ? undefined : read;
-  return read.subarray(0, end + 2);
+  if (body.inMemory !== undefined) return body.inMemory.subarray(0, endOfHeader(body.inMemory) ?? body.inMemory.length);
+  const parts: Buffer[] = [];
+  let length = 0;
+  // The last part, behind the end of those before it: an empty line may lie across them.
+  let recent: Buffer = Buffer.alloc(0);
+  for await (const chunk of body.chunks()) {
+    const before = length - recent.length;
+    recent = Buffer.concat([recent, chunk]);
+    parts.push(Buffer.from(chunk));
+    length += chunk.length;
+    const end = before === 0 ? endOfHeader(recent) : endOfFields(recent);
+    if (end !== undefined) return Buffer.concat(parts, before + end);
+    if (length > LARGEST_HEADER) return undefined;
+    recent = recent.subarray(-(END_OF_HEADER.length - 1));
+  }
+  return Buffer.concat(parts);
 }
 
-function hasWholeHeader(read: Buffer): boolean {
-  return startsWithEmptyLine(read) || read.includes(END_OF_HEADER);
+/** Octets in front of the empty line; undefined if there is none. */
+function endOfHeader(message: Buffer): number | undefined {
+  return message[0] === 0x0d && message[1] === 0x0a ? 0 : endOfFields(message);
 }
 
-function startsWithEmptyLine(read: Buffer): boolean {
-  return read[0] === 0x0d && read[1] === 0x0a;
+function endOfFields(message: Buffer): number | undefined {
+  const end = message.indexOf(END_OF_HEADER);
+  return end === -1 ? undefined : end + 2;
 }
 
 function withFields(body: BodySource, fields: string): BodySource {

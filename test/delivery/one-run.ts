@@ -22,7 +22,8 @@ import type { Domain, NextHop } from "../../src/mail/domain.ts";
 import type { DnssecState, Finding, HostAddress, MxRecord, SecurityStatus, StsFinding, TlsaFinding } from "../../src/policy/facts.ts";
 import type { TlsFailure, TlsOutcome, TlsSession } from "../../src/policy/outcome.ts";
 import { findUnmet } from "../../src/policy/requirement.ts";
-import type { Origin, QueueId } from "../../src/queue/entry.ts";
+import type { SigningWish, SignMessage } from "../../src/mail/signing.ts";
+import type { BodySource, Origin, QueueId } from "../../src/queue/entry.ts";
 import type { ProblemType, Settlement } from "../../src/queue/settlement.ts";
 import { leasedEntry } from "../support/entries.ts";
 import { MovedClock } from "../support/moved-clock.ts";
@@ -62,6 +63,10 @@ export interface RunWishes {
   readonly sender?: string;
   readonly origin?: Partial<Origin>;
   readonly expired?: boolean;
+  readonly body?: BodySource;
+  /** The message is to be signed for this domain. */
+  readonly signing?: SigningWish;
+  readonly sign?: SignMessage;
 }
 
 export interface Ran {
@@ -75,6 +80,8 @@ export interface Ran {
   readonly targets: readonly SessionTarget[];
   /** What was said of the envelope: `mx1.test name MAIL FROM:<app@sender.test> REQUIRETLS`. */
   readonly said: readonly string[];
+  /** The octets that each transaction would have sent. */
+  readonly bodies: readonly BodySource[];
   /** The next hop was noted to have DANE. */
   readonly notedDane: boolean;
   /** `delivered mx1.test`, `waiting 4.7.4 starttls-not-supported`. */
@@ -87,14 +94,17 @@ export async function run(wishes: RunWishes): Promise<Ran> {
   const asked: string[] = [];
   const targets: SessionTarget[] = [];
   const said: string[] = [];
+  const bodies: BodySource[] = [];
   let notedDane = false;
   const plain = leasedEntry({ nextHop, receivedAt: START - DAY, expiresAt: wishes.expired === true ? START - 1 : START + 4 * DAY });
   const entry = {
     ...plain,
+    ...(wishes.body !== undefined && { body: wishes.body }),
     message: {
       ...plain.message,
       ...(wishes.sender !== undefined && { sender: wishes.sender as typeof plain.message.sender }),
       ...(tag !== undefined && { tlsTag: tag }),
+      ...(wishes.signing !== undefined && { signing: wishes.signing }),
       origin: { ...plain.message.origin, ...wishes.origin },
     },
   };
@@ -144,11 +154,12 @@ export async function run(wishes: RunWishes): Promise<Ran> {
     random: () => 0.5,
     newQueueId: () => "0NOTICE001" as QueueId,
     counted: new CountedSessions(),
+    ...(wishes.sign !== undefined && { sign: wishes.sign }),
     dispatcher: { isCrowded: false, noteConnected: () => {} },
     pool: {
       acquire: async (target) => {
         targets.push(target);
-        return meet(target, host(target.host), said);
+        return meet(target, host(target.host), said, bodies);
       },
       release: () => {},
       discard: () => {},
@@ -169,6 +180,7 @@ export async function run(wishes: RunWishes): Promise<Ran> {
     dialled: targets.map((target) => target.host),
     targets,
     said,
+    bodies,
     notedDane,
     outcome:
       settled === undefined
@@ -227,7 +239,12 @@ function outcomeOf(channel: Channel, { requirement, serverName, host }: SessionT
 
 const CHANNELS: ReadonlySet<string> = new Set<Channel>(["clear", "unverified", "key", "name", "both"]);
 
-function meet(target: SessionTarget, { meets = "name", requireTls = false, says }: ScriptedHost, said: string[]): Acquired {
+function meet(
+  target: SessionTarget,
+  { meets = "name", requireTls = false, says }: ScriptedHost,
+  said: string[],
+  bodies: BodySource[],
+): Acquired {
   const failed = { kind: "failed", reused: false } as const;
   if (!CHANNELS.has(meets)) {
     const found = problem(meets as ProblemType, "receiver", `${meets} at ${target.host}`, { host: target.host });
@@ -253,6 +270,7 @@ function meet(target: SessionTarget, { meets = "name", requireTls = false, says 
       if (unfit.every((report) => report !== undefined)) return { recipients: unfit, step: "mail", mayHoldMessage: false };
       const mail = mailCommand(transaction, { extensions, loggedIn: false, smtpUtf8: false });
       said.push(`${target.host} ${meets} ${mail.trim()}`);
+      bodies.push(transaction.body);
       const report: RecipientReport = says ?? { kind: "delivered", reply: { code: 250, lines: ["2.0.0 taken"] } };
       return { recipients: transaction.recipients.map(() => report), step: says === undefined ? "done" : "mail", mayHoldMessage: false };
     },

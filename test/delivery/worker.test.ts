@@ -10,9 +10,10 @@ import type { OpenResult, RecipientReport, Session, SessionTarget, Transaction }
 import { DeliveryWorker } from "../../src/delivery/worker.ts";
 import type { PosternEvent } from "../../src/events.ts";
 import type { EmailAddress } from "../../src/mail/address.ts";
-import type { NextHop } from "../../src/mail/domain.ts";
+import type { Domain, NextHop } from "../../src/mail/domain.ts";
 import type { DeliveryProblem } from "../../src/queue/settlement.ts";
 import { type QueueStore, StorageFailed } from "../../src/queue/store.ts";
+import { reportDayOf } from "../../src/queue/tls-reports.ts";
 import { openSqliteStore } from "../../src/store/sqlite/open.ts";
 import { leasedEntry } from "../support/entries.ts";
 import { asksNothing, authenticatedAs } from "../support/policy-facts.ts";
@@ -41,7 +42,7 @@ class World {
   /** Every MX question waits for it. */
   beforeMx: Promise<void> | undefined;
 
-  private constructor(folder: string, store: QueueStore, settings: object) {
+  private constructor(folder: string, store: QueueStore, settings: object, failedToday: readonly string[]) {
     this.folder = folder;
     this.store = store;
     const { delivery, tls } = settingsSchema.parse(settings);
@@ -78,6 +79,8 @@ class World {
         }),
       },
       ...asksNothing,
+      findStsPolicy: async (policyDomain) => ({ kind: "none", policyDomain }),
+      reports: { failedDomains: async (day) => (day === reportDayOf(systemClock.now()) ? (failedToday as Domain[]) : []) },
       findConfiguredHost: async () => ({ kind: "failed", reason: "not-a-name", detail: "none here" }),
       open: (target) => this.#open(target),
       clock: { ...systemClock, now: () => systemClock.now() + this.jump },
@@ -86,10 +89,10 @@ class World {
     });
   }
 
-  static async open(settings: object = {}): Promise<World> {
+  static async open(settings: object = {}, failedToday: readonly string[] = []): Promise<World> {
     const folder = await mkdtemp(join(tmpdir(), "postern-worker-"));
     const store = await openSqliteStore({ folder, clock: systemClock, emit: () => {}, minimumFree: 0, settlementReserve: 0 });
-    return new World(folder, store, settings);
+    return new World(folder, store, settings, failedToday);
   }
 
   async close(): Promise<void> {
@@ -157,8 +160,8 @@ class World {
 const refuse = (): OpenResult => ({ kind: "failed", step: "connect", problem: REFUSED, permanent: false, answered: false });
 
 let world: World;
-async function begin(settings?: object): Promise<void> {
-  world = await World.open(settings);
+async function begin(settings?: object, failedToday?: readonly string[]): Promise<void> {
+  world = await World.open(settings, failedToday);
   world.worker.start();
 }
 afterEach(() => world.close());
@@ -450,3 +453,60 @@ test("a queue that waits for a date far ahead is tried when the clock is put rig
   world.worker.wake([]);
   await eventually(async () => expect(await waiting()).toBe(0));
 }, 20_000);
+
+describe("a failure of TLS", () => {
+  const cut = (): OpenResult => ({
+    kind: "failed",
+    step: "handshake",
+    tlsFailure: { type: "validation-failure", detail: "cut", whoActs: "receiver", code: "handshake-reset" },
+    problem: { type: "validation-failure", detail: "cut", whoActs: "receiver", status: "4.7.5" },
+    permanent: false,
+    answered: true,
+  });
+  const alarms = (): PosternEvent[] => world.events.filter(({ kind }) => kind === "tls-failure-seen");
+  const settled = (): number => world.events.filter(({ kind }) => kind === "recipient-settled").length;
+
+  test("is told once a day for its domain, when its settlement is saved", async () => {
+    await begin();
+    for (const domain of ["cut.test", "other.test"]) world.scripts.set(domain, { open: cut });
+    await world.submit("cut.test");
+    await eventually(() => expect(settled()).toBe(1));
+    expect(alarms()).toEqual([
+      {
+        kind: "tls-failure-seen",
+        reportDomain: "cut.test",
+        policyType: "no-policy-found",
+        resultType: "validation-failure",
+        reasonCode: "handshake-reset",
+        host: "mx.cut.test",
+      },
+    ]);
+    world.worker.wake(["cut.test" as NextHop]);
+    await world.submit("cut.test", "another");
+    await world.submit("other.test");
+    await eventually(() => expect(settled()).toBe(3));
+    expect(alarms()).toHaveLength(2);
+  });
+  test("is not told again after a restart", async () => {
+    await begin({}, ["cut.test"]);
+    world.scripts.set("cut.test", { open: cut });
+    await world.submit("cut.test");
+    await eventually(() => expect(settled()).toBe(1));
+    expect(alarms()).toEqual([]);
+  });
+  test("is kept with the settlement", async () => {
+    await begin();
+    const saved: unknown[] = [];
+    const save = world.store.saveSettlement.bind(world.store);
+    world.store.saveSettlement = (...given) => {
+      saved.push(given[1].observations?.map(({ reportDomain, failures }) => [reportDomain, failures.length]));
+      return save(...given);
+    };
+    world.scripts.set("cut.test", { open: cut });
+    await world.submit("cut.test");
+    await world.submit("good.test");
+    await eventually(() => expect(settled()).toBe(2));
+    expect(saved).toContainEqual([["cut.test", 1]]);
+    expect(saved).toContainEqual([["good.test", 0]]);
+  });
+});
