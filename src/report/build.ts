@@ -48,7 +48,7 @@ function policyOf({ policy, successes, failures, details }: PolicyCount, reportD
   return {
     policy: policyMember(policy, reportDomain),
     summary: { "total-successful-session-count": successes, "total-failure-session-count": failures },
-    ...(details.length > 0 && { "failure-details": details.map(({ detail, sessions }) => detailOf(detail, sessions)) }),
+    "failure-details": details.map(({ detail, sessions }) => detailOf(detail, sessions)),
   };
 }
 

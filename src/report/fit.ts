@@ -91,6 +91,7 @@ function addUpDetails(details: readonly DocumentDetail[], gone: readonly Optiona
     });
 }
 
+/** The member is left out where nothing failed: it may be (RFC 8460 §4.4), and a heartbeat is short. */
 function withDetails({ policy, summary }: DocumentPolicy, details: readonly DocumentDetail[]): DocumentPolicy {
   return { policy, summary, ...(details.length > 0 && { "failure-details": [...details] }) };
 }

@@ -13,7 +13,6 @@ export interface MimeLeaf {
 const MOST_LEAVES = 50;
 const DEEPEST = 8;
 const LONGEST_HEADER = 256 * 1024;
-const LONGEST_FIELD = 4096;
 
 /** Line ends may be CRLF or LF; an mbox line or empty lines in front are passed over. */
 export function findLeaves(mail: Buffer): MimeLeaf[] {
@@ -49,7 +48,7 @@ function findField(header: string, name: string): string | undefined {
   if (first === undefined) return undefined;
   const folded = lines.slice(start + 1).findIndex((line) => !/^[ \t]/.test(line));
   const rest = lines.slice(start + 1, folded < 0 ? undefined : start + 1 + folded);
-  return [first.slice(name.length + 1), ...rest].join("").slice(0, LONGEST_FIELD);
+  return [first.slice(name.length + 1), ...rest].join("");
 }
 
 function findBoundary(contentType: string): string | undefined {

@@ -110,6 +110,10 @@ describe("packagings", () => {
     ["the same with LF", mail(gzip, "\n")],
     ["JSON in 7bit", mail({ ...json, encoding: "7bit" })],
     ["JSON in quoted-printable", mail({ ...json, encoding: "Quoted-Printable", body: quotedPrintable(APPENDIX_B) })],
+    [
+      "the same with blanks that were added at line ends",
+      mail({ ...json, encoding: "quoted-printable", body: quotedPrintable(APPENDIX_B).replaceAll("=\r\n", "= \t\r\n") }),
+    ],
     ["JSON in base64", mail({ ...json, encoding: "base64", body: wrapped(APPENDIX_B) })],
     ["a type that says little", mail({ ...gzip, type: 'application/octet-stream; name="report.json.gz"' })],
     ["application/gzip", mail({ ...gzip, type: "application/gzip" })],
