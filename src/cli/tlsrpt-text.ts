@@ -121,7 +121,8 @@ function renderCard(report: ShownReport, now: number): string {
     ["report", [`of ${day} for ${shown(reportDomain, 255)}, id ${shown(id, 200)}`]],
     ["state", [`${describeState(report)}${next}; ${plural(attempts, "try", "tries")}`]],
     ["to", destinations.flatMap(describeDestination)],
-    ["detail", detail === undefined ? [] : [shown(detail)]],
+    // What a destination answered stands with it.
+    ["detail", detail === undefined || destinations.some((one) => one.detail === detail) ? [] : [shown(detail)]],
   ]);
 }
 

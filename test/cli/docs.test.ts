@@ -6,7 +6,7 @@ import type { ProblemType } from "../../src/queue/settlement.ts";
 
 // mailq prints the machine's zone, as Postfix does.
 process.env["TZ"] = "UTC";
-const { examples, logExamples, policyExamples, startExample } = await import("./examples.ts");
+const { dkimExamples, examples, logExamples, policyExamples, reportExamples, startExample } = await import("./examples.ts");
 
 const read = (name: string): string => readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), "utf8");
 
@@ -16,9 +16,12 @@ function shownCommands(text: string): { command: string; output: string }[] {
 }
 
 describe("what the handbooks show is what the program prints", () => {
-  for (const file of ["docs/queue.md", "docs/policy.md", "README.md"])
+  for (const file of ["docs/queue.md", "docs/policy.md", "docs/tls-reports.md", "docs/dkim.md", "README.md"])
     for (const { command, output } of shownCommands(read(file))) {
-      const expected = command === "npm start" ? startExample : (examples[command] ?? policyExamples[command]);
+      const expected =
+        command === "npm start"
+          ? startExample
+          : (examples[command] ?? policyExamples[command] ?? reportExamples[command] ?? dkimExamples[command]);
       if (expected !== undefined) test(`${file}: ${command}`, () => expect(output).toBe(expected));
     }
 
@@ -28,6 +31,11 @@ describe("what the handbooks show is what the program prints", () => {
 
   test("and every one about policy in docs/policy.md", () => {
     expect(shownCommands(read("docs/policy.md")).map(({ command }) => command)).toEqual(Object.keys(policyExamples));
+  });
+
+  test("and those about TLS reports and keys in docs/tls-reports.md and docs/dkim.md", () => {
+    expect(shownCommands(read("docs/tls-reports.md")).map(({ command }) => command)).toEqual(Object.keys(reportExamples));
+    expect(shownCommands(read("docs/dkim.md")).map(({ command }) => command)).toEqual(Object.keys(dkimExamples));
   });
 
   test("docs/logging.md shows real lines", () => {
@@ -47,7 +55,16 @@ test("every reason that advice links to is explained in docs/reasons.md", () => 
 });
 
 test("links between the documents lead somewhere", () => {
-  for (const file of ["README.md", "CONTRIBUTING.md", "docs/queue.md", "docs/policy.md", "docs/logging.md", "docs/getting-started.md"]) {
+  for (const file of [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/queue.md",
+    "docs/policy.md",
+    "docs/logging.md",
+    "docs/getting-started.md",
+    "docs/tls-reports.md",
+    "docs/dkim.md",
+  ]) {
     const folder = new URL(`../../${file}`, import.meta.url);
     for (const [, target = ""] of read(file).matchAll(/\]\(([^)#]+)[^)]*\)/g)) {
       if (target.startsWith("http")) continue;

@@ -6,8 +6,13 @@ import { renderWhy } from "../../src/cli/why-text.ts";
 import type { PosternEvent } from "../../src/events.ts";
 import { renderSource, renderStage } from "../../src/cli/check-text.ts";
 import { renderPolicies, renderPolicy, renderRefresh } from "../../src/cli/policy-text.ts";
+import { renderKeys, renderRecords, renderRotation } from "../../src/cli/dkim-text.ts";
+import { renderCounted, renderPreview, renderReport, renderReports } from "../../src/cli/tlsrpt-text.ts";
+import { renderReceived } from "../../src/cli/tlsrpt-read-text.ts";
+import { readReport } from "../../src/report/read.ts";
 import { deliverable, refreshed, refusedStory, view } from "./check-story.ts";
 import { list, NOW, story, summary } from "./story.ts";
+import { keyList, keyRecords, newRecords, oneReport, preview, received, reportList, today, todayOfOne } from "./tls-report-story.ts";
 
 const NEXT = Date.parse("2026-09-02T11:04:40Z");
 
@@ -71,6 +76,29 @@ export const policyExamples: Readonly<Record<string, string>> = {
   "postern policy refresh example.net": renderRefresh({ ...refreshed, now: NOW }),
   "postern queue why 0KF47QZM90": renderWhy(refusedStory, { all: false }),
 };
+
+/** Those of docs/tls-reports.md. */
+export const reportExamples: Readonly<Record<string, string>> = {
+  "postern tlsrpt today": renderCounted(today, { alone: false }),
+  "postern tlsrpt today example.net": renderCounted(todayOfOne, { alone: true }),
+  "postern tlsrpt preview example.net": renderPreview(preview),
+  "postern tlsrpt list": renderReports(reportList),
+  "postern tlsrpt show example.net": renderReport(oneReport),
+  "postern tlsrpt read report.json.gz": renderRead(received),
+};
+
+/** Those of docs/dkim.md. */
+export const dkimExamples: Readonly<Record<string, string>> = {
+  "postern dkim dns": renderRecords(keyRecords),
+  "postern dkim list": renderKeys(keyList, { running: true }),
+  "postern dkim rotate example.com": renderRotation(newRecords),
+};
+
+function renderRead(octets: Buffer): string {
+  const read = readReport(octets);
+  if (!read.ok) throw new Error(read.error);
+  return renderReceived(read.value);
+}
 
 export const logExamples: readonly string[] = [accepted, deferred, sent].map((event) => `2026-09-02T10:24:22.000Z ${plainLine(event)}`);
 

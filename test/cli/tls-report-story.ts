@@ -2,6 +2,7 @@
  * A day of TLS as it was counted, the reports of the day before, and the keys of a domain: what the renderers' tests and the
  * examples in docs/tls-reports.md and docs/dkim.md are made of. The documents are those that report/build.ts writes.
  */
+import { gzipSync } from "node:zlib";
 import type { KeyList, KeyRecords } from "../../src/admin/dkim.ts";
 import type { CountedDay, OneReport, ReportList, ReportPreview, ReportSummary } from "../../src/admin/tlsrpt.ts";
 import { formatRecord, showKey } from "../../src/dkim/shown.ts";
@@ -129,6 +130,7 @@ export const sentReport: TlsReport = {
     },
     { uri: "mailto:tls@example.net", state: "untried" },
   ],
+  detail: "201 from reports.example.net",
   endedAt: at("2026-09-02T02:14:10"),
   document: documentOf(YESTERDAY, "0k3j9x2m7q4w8v1t@example.com"),
 };
@@ -143,7 +145,13 @@ const waitingReport: TlsReport = {
   giveUpAt: at("2026-09-03T01:40:33"),
   attempts: 2,
   destinations: [
-    { uri: "mailto:postmaster@example.org", state: "queued", at: at("2026-09-02T01:40:33"), queueId: "0KF41S6N8C" as QueueId },
+    {
+      uri: "mailto:postmaster@example.org",
+      state: "queued",
+      detail: "queued as 0KF41S6N8C",
+      at: at("2026-09-02T01:40:33"),
+      queueId: "0KF41S6N8C" as QueueId,
+    },
   ],
 };
 
@@ -159,7 +167,7 @@ const failedReport: TlsReport = {
   destinations: [
     { uri: "https://tls.univ.example/report", state: "failed", detail: "503 from tls.univ.example", at: at("2026-09-02T03:05:12") },
   ],
-  detail: "no destination took it within 24 hours",
+  detail: "503 from tls.univ.example",
   endedAt: at("2026-09-02T03:05:12"),
 };
 
@@ -234,3 +242,41 @@ export const keyRecords: KeyRecords = {
     ...(key.checkedAt !== undefined && { checkedAt: key.checkedAt }),
   })),
 };
+
+/** New keys of the same domain, made now. */
+export const newRecords: KeyRecords = {
+  now: NOW,
+  records: keys
+    .map((key) => ({ ...key, selector: key.selector.replace("1", "2"), state: "waiting-for-dns" as const }))
+    .map((key) => formatRecord({ ...key, publicKey: [...key.publicKey].reverse().join("").replace(/^=*/, "") })),
+};
+
+/** What another reporter found at our own domain. */
+export const received: Buffer = gzipSync(
+  JSON.stringify({
+    "organization-name": "Company X",
+    "date-range": { "start-datetime": "2026-09-01T00:00:00Z", "end-datetime": "2026-09-01T23:59:59Z" },
+    "contact-info": "tlsrpt@company-x.example",
+    "report-id": "2026-09-01T00:00:00Z_example.com",
+    policies: [
+      {
+        policy: {
+          "policy-type": "sts",
+          "policy-string": ["version: STSv1", "mode: testing", "mx: mx.example.com", "max_age: 86400"],
+          "policy-domain": "example.com",
+          "mx-host": ["mx.example.com"],
+        },
+        summary: { "total-successful-session-count": 5326, "total-failure-session-count": 303 },
+        "failure-details": [
+          {
+            "result-type": "certificate-expired",
+            "sending-mta-ip": "192.0.2.25",
+            "receiving-mx-hostname": "mx.example.com",
+            "receiving-ip": "198.51.100.7",
+            "failed-session-count": 303,
+          },
+        ],
+      },
+    ],
+  }),
+);

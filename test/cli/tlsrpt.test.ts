@@ -72,7 +72,11 @@ describe("tlsrpt and dkim ask the running relay", () => {
     [["tlsrpt", "preview", "idle.example"], 1, /Nothing was counted, so there is no report\.\n$/],
     [["tlsrpt", "send", "example.net"], 0, /^state +sent /m],
     [["tlsrpt", "send", "example.org"], 0, /^state +sending; next in 16m[\s\S]*postern queue why 0KF41S6N8C$/m],
-    [["tlsrpt", "send", "univ.example", "2026-08-31"], 1, /^detail +no destination took it within 24 hours$/m],
+    [
+      ["tlsrpt", "send", "univ.example", "2026-08-31"],
+      1,
+      /^to +https:\/\/tls\.univ\.example\/report {2}failed 2026-09-02 03:05 UTC: 503 from tls\.univ\.example$/m,
+    ],
     [["tlsrpt", "send", "nowhere.example"], 1, /^$/, /No report of 2026-09-01 for nowhere\.example/],
     [["tlsrpt", "send", "example.net", "today"], 64, /^$/, /the UTC day 2026-09-02 is not over/],
     [["dkim", "--help"], 0, /rotate[\s\S]*Examples:[\s\S]*postern dkim dns/],

@@ -75,7 +75,7 @@ describe("every rule names its tests", () => {
 
   test("and there are rules of every standard", () => {
     expect(rules.length).toBeGreaterThan(70);
-    for (const rfc of ["8461", "7672", "7671", "6698", "8689", "3207", "6125", "9525", "8460", "5321", "7505"])
+    for (const rfc of ["8461", "7672", "7671", "6698", "8689", "3207", "6125", "9525", "8460", "6376", "8463", "5321", "7505"])
       expect(text).toContain(`RFC ${rfc}`);
   });
 });
