@@ -26,7 +26,7 @@ import type { Acquired, ConnectionPool } from "./pool.ts";
 import { findRoute } from "./route.ts";
 import type { Session, SessionTarget } from "./session.ts";
 import { mostTelling, type PlannedResult, settle } from "./settle.ts";
-import { type SignedEntry, signEntry } from "./signed-body.ts";
+import { signEntry } from "./signed-body.ts";
 
 /** What an attempt obeys; read anew for each, so that a reload takes effect at once. */
 export interface DeliveryRules {
@@ -113,15 +113,15 @@ export class Run {
     const startedAt = this.#io.clock.now();
     const plan = await this.#plan();
     if (plan.kind !== "attempt") return this.#idle(plan, startedAt);
-    const { entry } = this.job;
-    const signed = await this.#sign(entry);
-    if (signed.kind === "failed") {
-      const detail = `the message could not be signed with DKIM, and is not sent without: ${signed.detail}`;
-      const { demanded, policy } = plan;
-      return this.#idle({ kind: "defer", demanded, policy, problem: problem("dkim-failed", "you", detail) }, startedAt);
+    let { entry } = this.job;
+    const { signing } = entry.message;
+    if (signing !== undefined && this.#io.sign !== undefined) {
+      const signed = await signEntry(entry, signing, this.#io.sign);
+      if (signed.kind === "failed") return this.#idle(unsignedPlan(plan, signed.detail), startedAt);
+      ({ entry } = signed);
     }
-    const result = await this.#follow(signed.entry, plan);
-    if (result.daneSeen) this.#io.noteDane(this.job.entry.nextHop);
+    const result = await this.#follow(entry, plan);
+    if (result.daneSeen) this.#io.noteDane(entry.nextHop);
     return { result, contact: this.#contact(result) };
   }
 
@@ -131,12 +131,6 @@ export class Run {
     const isTold = plan.kind === "defer" && plan.bogus !== undefined && this.job.entry.message.origin.listener !== REPORT_LISTENER;
     const observations = isTold ? [observeBogus(plan.bogus.reportDomain, plan.bogus.reportDomain, plan.bogus.failure, endedAt)] : [];
     return { result: { kind: "planned", plan, startedAt, endedAt, observations }, contact: { kind: "nothing-learnt" } };
-  }
-
-  async #sign(entry: LeasedEntry): Promise<SignedEntry> {
-    const { signing } = entry.message;
-    const { sign } = this.#io;
-    return signing === undefined || sign === undefined ? { kind: "signed", entry } : await signEntry(entry, signing, sign);
   }
 
   settle({ result }: Attempted): Promise<Settlement> {
@@ -209,6 +203,12 @@ export class Run {
     if (this.#message.tag !== undefined && isTlsTrouble(problem.type)) return { kind: "nothing-learnt" };
     return { kind: "unusable", problem };
   }
+}
+
+/** A message that is to be signed is never sent without; its sender was promised that receivers can tell it from a forgery. */
+function unsignedPlan({ demanded, policy }: DeliveryPlan, why: string): DeliveryPlan {
+  const detail = `the message could not be signed with DKIM, and is not sent without: ${why}`;
+  return { kind: "defer", demanded, policy, problem: problem("dkim-failed", "you", detail) };
 }
 
 /**

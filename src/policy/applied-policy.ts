@@ -46,7 +46,7 @@ export function invalidStsPolicy(policyDomain: string, failure: TlsFailure, serv
 
 /** Where there is nothing to quote. */
 export function unquotedPolicy(type: Exclude<AppliedPolicyType, "sts">, domain: string): AppliedPolicy {
-  return { type, domain, text: [] };
+  return { type, domain: domain.toLowerCase(), text: [] };
 }
 
 /** The lines as served, faults and all, but for what could be an address of somebody (RFC 8460 §8). */

@@ -23,11 +23,16 @@ export type Fault = Pick<TlsFailure, "type" | "code">;
 
 type Members = Omit<FailureDetail, "resultType" | "reasonCode">;
 
+/** The host alone: there was no connection to it. As operators write it, it may be in capitals (RFC 8460 §4.4). */
+export function hostMember(host: string): { readonly receivingMxHostname: string } {
+  return { receivingMxHostname: host.toLowerCase() };
+}
+
 export function membersOf(host: string, { address, localAddress, publicAddress, helo }: ObservedPeer): Members {
   const from = publicAddress ?? localAddress;
   return {
     ...(from !== undefined && { sendingMtaIp: plainAddress(from) }),
-    receivingMxHostname: host.toLowerCase(),
+    ...hostMember(host),
     ...(helo !== undefined && HELO.test(helo) && { receivingMxHelo: helo }),
     receivingIp: plainAddress(address),
   };

@@ -8,7 +8,7 @@
 import { type Domain, isHostname } from "../mail/domain.ts";
 import { invalidStsPolicy, stsPolicy, tlsaPolicy, unquotedPolicy } from "./applied-policy.ts";
 import { isBogus } from "./dnssec-errors.ts";
-import { detailOf, eachOnce, type Fault, membersOf, type ObservedPeer } from "./failure-detail.ts";
+import { detailOf, eachOnce, type Fault, hostMember, membersOf, type ObservedPeer } from "./failure-detail.ts";
 import type { LookupFailure, StsFinding, TlsaFinding } from "./facts.ts";
 import type { HostFacts } from "./host-facts.ts";
 import type { LocalPolicy } from "./local-policy.ts";
@@ -63,9 +63,9 @@ function skippedEntries({ facts, local }: ObservedHost, { type }: TlsFailure): E
   if (tlsa.kind === "failed") return failedLookup(facts, tlsa);
   // Mandatory DANE (RFC 7672 §6). While nothing proves that there is none, its lack is this relay's own.
   if (type === "dane-required" && local.floor.floor === "authenticated" && dnssec.kind === "validating")
-    return [{ policy: unquotedPolicy("tlsa", host), failures: [detailOf({ type }, { receivingMxHostname: host })] }];
+    return [{ policy: unquotedPolicy("tlsa", host), failures: [detailOf({ type }, hostMember(host))] }];
   if (isOff(local) || sts.kind !== "policy" || stsCaseOf(facts) !== "enforce-unlisted") return [];
-  const failures = [detailOf(NOT_LISTED, { receivingMxHostname: host })];
+  const failures = [detailOf(NOT_LISTED, hostMember(host))];
   return [{ policy: stsPolicy(sts.policyDomain, sts.policy), failures }];
 }
 
@@ -143,12 +143,13 @@ function daneFaults(
 function failedLookup({ host, dnssec }: HostFacts, { asked, failure }: TlsaFinding & { kind: "failed" }): Entry[] {
   const isCounted = dnssec.kind !== "untested" && (failure.reason === "servfail" || isBogus(failure));
   if (!isCounted) return [];
-  const name = asked.replace(/^_\d+\._tcp\./, "");
+  // What aliases lead to may be no host name.
+  const name = asked.replace(/^_\d+\._tcp\./, "").toLowerCase();
   return [{ policy: unquotedPolicy("tlsa", isHostname(name) ? name : host), failures: [lookupDetail(failure, host)] }];
 }
 
 function lookupDetail(failure: LookupFailure, host: string | undefined): FailureDetail {
-  return detailOf({ type: "dnssec-invalid", code: lookupCode(failure) }, host === undefined ? {} : { receivingMxHostname: host });
+  return detailOf({ type: "dnssec-invalid", code: lookupCode(failure) }, host === undefined ? {} : hostMember(host));
 }
 
 function stsEntry(facts: HostFacts, channel: Channel, tell: (fault: Fault) => FailureDetail): Entry | undefined {

@@ -76,7 +76,9 @@ interface Met {
   readonly opening?: number;
   readonly talking?: number;
 }
-type Answer = Met | Omit<HostFailure, "kind" | "problem" | "permanent" | "answered">;
+type Unusable = Omit<HostFailure, "kind" | "problem" | "permanent" | "answered">;
+type Answer = Met | Unusable;
+const isUnusable = (answer: Answer): answer is Unusable => "step" in answer;
 
 /** Messages one after the other, which share what is remembered of sessions. */
 class World {
@@ -116,17 +118,15 @@ class World {
       acquire: async (target): Promise<Acquired> => {
         const answer = left.get(target.host)?.shift();
         if (answer === undefined) throw new Error(`nobody expected ${target.host} to be asked`);
-        if (!("tls" in answer) || "step" in answer) {
-          const failed = answer as Omit<HostFailure, "kind" | "problem" | "permanent" | "answered">;
+        if (isUnusable(answer))
           return {
             kind: "failed",
             permanent: false,
             answered: true,
             problem: problem("timeout", "receiver", "x"),
             reused: false,
-            ...failed,
+            ...answer,
           };
-        }
         await this.clock.pass(answer.opening ?? 1);
         return { kind: "open", reused: answer.kept === true, session: this.#session(target, answer) };
       },

@@ -187,6 +187,27 @@ describe("what is demanded of a host", () => {
       expect(made.kind === "attempt" && made.hosts[0]?.login !== undefined).toBe(login);
     });
 
+  const reportDomainOf = (made: DeliveryPlan): string | undefined => (made.kind === "attempt" ? made.hosts[0]?.reportDomain : "no host");
+  const reported: [host: string, tls: string, reportDomain: string | undefined][] = [
+    ["Smart.test", "authenticated", "smart.test"],
+    ["smart.test", "implicit", "smart.test"],
+    ["smart.test", "none", undefined],
+    ["relay", "encrypted", undefined],
+    ["192.0.2.25", "encrypted", undefined],
+  ];
+  for (const [host, tls, reportDomain] of reported)
+    test(`the TLS report that tells of relayhost ${host} with tls ${tls} is that of ${reportDomain ?? "nobody"} (RFC 8460 §3)`, () => {
+      const rules = rulesOf({ delivery: { relayhost: { host, port: 25, tls } } });
+      expect(reportDomainOf(plan({ nextHop: dest, route: findRoute(dest, rules.delivery) }, rules))).toBe(reportDomain);
+    });
+  test("and of an MX host, or of a domain that is its own host, that of the next hop; of an address literal nobody's", () => {
+    expect(reportDomainOf(planFor(mx([10, "mx.host.test"])))).toBe("dest.test");
+    expect(reportDomainOf(planFor(answer()))).toBe("dest.test");
+    const route: Route = { kind: "literal", address: "192.0.2.1" };
+    const rules = rulesOf({ tls: { floor: "opportunistic" } });
+    expect(reportDomainOf(plan({ nextHop: "[192.0.2.1]" as NextHop, route }, rules))).toBeUndefined();
+  });
+
   test("a relayhost that is an address waits for a tlsName", () => {
     const route: Route = { kind: "configured", host: "192.0.2.25", port: 25, tls: "authenticated", setting: "relayhost" };
     expect(inShort(plan({ nextHop: dest, route }, rulesOf()))).toBe("defer 4.3.5 not-configured");

@@ -300,6 +300,7 @@ describe("table B: counting (RPT-22 to RPT-24, RPT-32)", () => {
     const notAsked: StsFinding = { kind: "not-asked", why: "tls.published of this relay: off" };
     expect(counted({ sts: notAsked, tlsa: tlsa.notAsked }, good, { published: "off" })).toBe("");
     expect(counted({ sts: sts.listed, tlsa: tlsa.notAsked }, good, { published: "off" })).toBe("");
+    expect(counted({ sts: sts.notAsked, tlsa: tlsa.notAsked }, good)).toBe("");
     expect(counted({ sts: notAsked, tlsa: tlsa.usable }, shown([], "holds"), { published: "off", host: "dnssec" })).toBe("D ok");
   });
   test("a look-up that failed rules DANE in as little as out, where it binds nobody", () => {
@@ -363,6 +364,20 @@ describe("table D: the policy (RPT-33, RPT-39 to RPT-43)", () => {
   test("DANE, look-up failed: the name looked up, nothing to quote", () => {
     const asked = { ...(failedTlsa("servfail") as TlsaFinding & { kind: "failed" }), asked: "_25._tcp.alias.test" };
     expect(policyOf({ tlsa: asked }, skipped({ tlsa: asked }))).toEqual({ type: "tlsa", domain: "alias.test", text: [] });
+  });
+  test("a host that the operator wrote in capitals is told in small letters (RPT-42)", () => {
+    const facts = {
+      host: "MX.Host.test",
+      tlsa: { ...(failedTlsa("servfail") as TlsaFinding & { kind: "failed" }), asked: "MX.Host.test" },
+    };
+    expect(observe(hostOf(facts), skipped(facts), AT)).toMatchObject([
+      { policy: { domain: HOST }, failures: [{ receivingMxHostname: HOST }] },
+    ]);
+    const asked: Asked = { host: "dnssec", floor: "authenticated" };
+    const missing = { ...none, host: "MX.Host.test" };
+    expect(observe(hostOf(missing, asked), skipped(missing, asked), AT)).toMatchObject([
+      { policy: { domain: HOST }, failures: [{ receivingMxHostname: HOST }] },
+    ]);
   });
   test("DANE required and missing", () => {
     const asked: Asked = { host: "dnssec", floor: "authenticated" };
