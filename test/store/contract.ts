@@ -669,7 +669,7 @@ export function describeContract(name: string, backend: Backend): void {
       id: "20260902T1",
       at: T0 + HOUR,
       failures: 3,
-      failure: { type: "sts-policy-fetch-error", detail: "connection refused", whoActs: "receiver" },
+      failure: { type: "sts-policy-invalid", detail: "no mode", whoActs: "receiver", code: "mode", served: "version: STSv1\nmx: a.test" },
     } as const;
     const domain = (name: string) => name as Domain;
     const kept = (name: string, more: Partial<KeptStsPolicy> = {}): KeptStsPolicy => ({

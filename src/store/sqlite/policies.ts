@@ -93,8 +93,8 @@ function stsRow({ policyDomain, policy, failure, lastUsed }: KeptStsPolicy): Row
   ];
 }
 
-function boundedFailure({ type, detail, whoActs }: TlsFailure): TlsFailure {
-  return { type, detail: cleanText(detail, LONGEST_DETAIL), whoActs };
+function boundedFailure(failure: TlsFailure): TlsFailure {
+  return { ...failure, detail: cleanText(failure.detail, LONGEST_DETAIL) };
 }
 
 function keptPolicy(row: Row): KeptStsPolicy {
