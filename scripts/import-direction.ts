@@ -7,7 +7,7 @@ import { dirname, join, normalize, sep } from "node:path";
 
 /** Highest floor first. */
 export const floors: readonly (readonly string[])[] = [
-  ["main.ts", "relay.ts", "lookups.ts", "cli"],
+  ["main.ts", "relay.ts", "lookups.ts", "reporting.ts", "cli"],
   ["submission", "delivery", "report", "dkim", "admin"],
   ["store", "lookup"],
   ["queue"],
