@@ -162,13 +162,12 @@ const LONGEST_WAIT = 90_000;
 /** Orders it, then waits until this try is over. */
 async function sendAndWait(connection: Connection, request: Request<"tlsrpt/send">, io: CliIo): Promise<Answers["tlsrpt/send"]> {
   const ordered = await connection.ask("tlsrpt/send", request);
-  const before = ordered.report;
-  if (before === undefined) return ordered;
+  if (ordered.report === undefined) return ordered;
   const end = io.clock.monotonic() + LONGEST_WAIT;
   for (;;) {
     const { now, report } = await connection.ask("tlsrpt/show", { domain: ordered.domain, day: ordered.day });
     if (report === undefined) return ordered;
-    const isOver = report.attempts > before.attempts && (report.state !== "due" || report.dueAt > now);
+    const isOver = report.state !== "due" || report.dueAt > now;
     const { document: _document, ...shown } = report;
     if (isOver || io.clock.monotonic() >= end) return { ...ordered, now, report: shown };
     await new Promise((resolve) => setTimeout(resolve, POLL));
