@@ -12,7 +12,7 @@ import type { EmitEvent } from "./events.ts";
 import type { DnsClient } from "./lookup/dns.ts";
 import { createAddressGuard } from "./lookup/special-addresses.ts";
 import type { PemRoots } from "./lookup/tls-context.ts";
-import { domainOf, type EmailAddress } from "./mail/address.ts";
+import { domainOf, type EmailAddress, needsSmtpUtf8 } from "./mail/address.ts";
 import { createBodyHash } from "./mail/dkim-body.ts";
 import type { Domain } from "./mail/domain.ts";
 import { describeReply } from "./mail/reply.ts";
@@ -148,7 +148,7 @@ async function enqueue(
       notify: { never: true, success: false, failure: false, delay: false },
     })),
     origin: { submitter: "local", listener: REPORT_LISTENER },
-    needs: { eightBit: false, utf8Headers: false },
+    needs: { eightBit: false, utf8Headers: to.some(needsSmtpUtf8) },
     tlsTag: "optional",
     signing: { domain, bodyHash: hashOfBody(octets) },
     receivedAt: clock.now(),
