@@ -117,7 +117,10 @@ export interface TlsReportStore {
   claimDue(now: number, until: number, limit: number): Promise<ClaimedReport[]>;
   /** Changes it and ends the claim. False if the claim is lost, in which case nothing changed. */
   save(claim: ClaimedReport, change: TlsReportChange): Promise<boolean>;
-  /** Makes it due now, whatever its state; `undefined` if there is none. For `tlsrpt send`. */
+  /**
+   * Makes it due now, whatever its state; `undefined` if there is none. One that had ended begins anew, without attempts and
+   * destinations; a claim stays with its holder. For `tlsrpt send`.
+   */
   makeDue(day: ReportDay, reportDomain: Domain, now: number, giveUpAt: number): Promise<TlsReport | undefined>;
   /** When the next one falls due, if any. */
   nextDue(): Promise<number | undefined>;
