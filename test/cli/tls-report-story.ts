@@ -248,7 +248,7 @@ export const newRecords: KeyRecords = {
   now: NOW,
   records: keys
     .map((key) => ({ ...key, selector: key.selector.replace("1", "2"), state: "waiting-for-dns" as const }))
-    .map((key) => formatRecord({ ...key, publicKey: [...key.publicKey].reverse().join("").replace(/^=*/, "") })),
+    .map((key) => formatRecord({ ...key, publicKey: Array.from(key.publicKey).reverse().join("").replace(/^=*/, "") })),
 };
 
 /** What another reporter found at our own domain. */
