@@ -234,12 +234,8 @@ function askAt<T>(wanted: HttpsRequest<T>, { address, limit, stop, clock }: Wher
       const noWay = code === "ENETUNREACH" || code === "EHOSTUNREACH" || code === "EADDRNOTAVAIL" || code === "EACCES" || code === "EPERM";
       return unreachable(`: ${what}`, connectionCode(code), noWay ? "you" : "receiver");
     });
-    asked.on("close", () => {
-      const code = connectionCode(undefined);
-      // From the handshake on the host may have heard what was asked: no other address is asked the same.
-      if (shaken) fail("exchange", `${host}: the connection ended without an answer`, code);
-      else unreachable(": the connection ended without an answer", code);
-    });
+    // Of what breaks off behind the handshake an error has told before: no other address is asked the same.
+    asked.on("close", () => unreachable(": the connection ended without an answer", connectionCode(undefined)));
     asked.end(wanted.body);
   });
 }

@@ -174,8 +174,10 @@ export class ReporterWorld {
     await this.quiet();
   }
 
-  passUntil(time: number, step?: number): Promise<void> {
-    return this.pass(time - this.clock.now(), step);
+  /** In large steps through the first day, on which nothing is due. */
+  async passUntil(time: number, step?: number): Promise<void> {
+    await this.pass(Math.min(time, MIDNIGHT - MINUTE) - this.clock.now(), HOUR);
+    await this.pass(time - this.clock.now(), step);
   }
 
   /** Until nobody waits for the store any more. */

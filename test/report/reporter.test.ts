@@ -175,6 +175,17 @@ describe("a clock that leaps", () => {
   });
 });
 
+test("a clock that is wrong at the start, and corrected soon: nothing counted is deleted", async () => {
+  const world = await ReporterWorld.open();
+  await world.count();
+  world.clock.set(NOON + 40 * DAY);
+  world.reporter().start();
+  await world.pass(5 * MINUTE);
+  world.clock.set(NOON + 5 * MINUTE);
+  await world.pass(2 * HOUR, 5 * MINUTE);
+  expect(await world.store.reports.counts(FIRST, domain("example.test"))).toHaveLength(1);
+});
+
 describe("the record, RFC 8460 §3", () => {
   test("is asked for when the report is sent: one published after the sessions gets the whole day", async () => {
     const world = await ReporterWorld.open();
@@ -474,6 +485,19 @@ describe("nodes that share a store, and ends of processes", () => {
     expect(world.posted).toHaveLength(21);
     expect(new Set(world.posted.map(({ url }) => url)).size).toBe(21);
     expect(world.told("tls-report-sent")).toHaveLength(21);
+  });
+
+  test("what a node did whose claim was lost is told by the one that has it", async () => {
+    const world = await ReporterWorld.open();
+    await world.count();
+    world.publish("example.test", COLLECTOR);
+    world.answer(COLLECTOR, answered(404, true));
+    const { reports } = world.store;
+    const save: TlsReportStore["save"] = async (claim, change) =>
+      change.document === undefined ? (await reports.save(claim, { dueAt: MIDNIGHT + DAY }), false) : reports.save(claim, change);
+    world.reporter(reportsWith(reports, (name) => (name === "save" ? save : undefined))).start();
+    await world.passUntil(MIDNIGHT + 5 * HOUR, 5 * MINUTE);
+    expect([world.posted.length, world.events]).toEqual([1, []]);
   });
 
   test("an end between POST and save repeats it once, with the same octets", async () => {
