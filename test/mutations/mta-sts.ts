@@ -3,6 +3,7 @@ import type { Mutation } from "./mutation.ts";
 
 const FRESHNESS = "src/policy/sts-freshness.ts";
 const FETCH = "src/lookup/sts-fetch.ts";
+const HTTPS = "src/lookup/https.ts";
 const RESPONSE = "src/lookup/sts-response.ts";
 const MEMORY = "src/lookup/sts-memory.ts";
 
@@ -181,7 +182,7 @@ export const stsMutations: readonly Mutation[] = [
   },
   {
     name: "the policy host's name is not in its certificate",
-    file: FETCH,
+    file: HTTPS,
     from: "nameFault = findNameFault(certificate, host);",
     to: "nameFault = undefined;",
     tests: FETCH_TEST,
@@ -189,7 +190,7 @@ export const stsMutations: readonly Mutation[] = [
   },
   {
     name: "the policy host's certificate is not verified",
-    file: FETCH,
+    file: HTTPS,
     from: "rejectUnauthorized: true,",
     to: "rejectUnauthorized: false,",
     tests: FETCH_TEST,
@@ -197,7 +198,7 @@ export const stsMutations: readonly Mutation[] = [
   },
   {
     name: "a policy host may be on our own network",
-    file: FETCH,
+    file: HTTPS,
     from: "found.records.filter(({ address }) => guard(address) === undefined)",
     to: "found.records",
     tests: FETCH_TEST,
