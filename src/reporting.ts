@@ -123,11 +123,26 @@ function isSending({ tlsReports, delivery }: Settings): boolean {
   return tlsReports.send === "on" || (tlsReports.send === "auto" && delivery.relayhost === undefined);
 }
 
+function whyOff(settings: Settings, contact: EmailAddress | undefined): string | undefined {
+  if (settings.tlsReports.send === "off") return "reports are switched off here (tlsReports.send)";
+  if (!isSending(settings)) return "all mail goes to a relayhost, and tlsReports.send is auto";
+  return contact === undefined ? "nobody answers for reports here: set tlsReports.from (TLSRPT_FROM)" : undefined;
+}
+
 function reporterSettings(settings: Settings, contact: EmailAddress | undefined): ReporterSettings {
   const { organization, exclude, perHost, keep, spread, retryFor } = settings.tlsReports;
   const from = contact ?? NOBODY;
-  const send = isSending(settings) && contact !== undefined;
-  return { send, from, organization: organization ?? domainOf(from), exclude, perHost, keep, spread, retryFor };
+  const offBecause = whyOff(settings, contact);
+  return {
+    ...(offBecause !== undefined && { offBecause }),
+    from,
+    organization: organization ?? domainOf(from),
+    exclude,
+    perHost,
+    keep,
+    spread,
+    retryFor,
+  };
 }
 
 /** Into our own queue, as mail that goes out whatever TLS says, and of which no notice is made (RFC 8460 §5.3, RFC 8689 §3). */

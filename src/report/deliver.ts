@@ -17,7 +17,8 @@ import { parseReportRecords, type ReportingPolicy } from "./rua.ts";
 import { holdsUpOthers, nextDayTry, nextLook, nextTry, type SendingTimes } from "./schedule.ts";
 
 export interface ReporterSettings extends SendingTimes {
-  readonly send: boolean;
+  /** Why no reports are sent at all; absent: they are. */
+  readonly offBecause?: string;
   /** `contact-info`. */
   readonly from: EmailAddress;
   /** `organization-name`. */
@@ -81,8 +82,8 @@ export async function findReportingPolicy(domain: Domain, findTxt: FindTxt): Pro
   return parseReportRecords(found.kind === "answer" ? found.records : []);
 }
 
-function whyNotSent(domain: Domain, { send, exclude }: ReporterSettings): string | undefined {
-  if (!send) return "reports are switched off here (tlsReports.send)";
+function whyNotSent(domain: Domain, { offBecause, exclude }: ReporterSettings): string | undefined {
+  if (offBecause !== undefined) return offBecause;
   const excluded = findByDomain(domain, new Map(exclude.map((pattern) => [canonicalPattern(pattern), pattern])));
   return excluded === undefined ? undefined : `${excluded} gets no reports from here (tlsReports.exclude)`;
 }

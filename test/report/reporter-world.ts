@@ -77,7 +77,6 @@ export class ReporterWorld {
   readonly outcomes = new Map<QueueId, MailOutcome>();
   signs = true;
   settings: ReporterSettings = {
-    send: true,
     from: "tlsrpt@sender.test" as EmailAddress,
     organization: "Sender",
     exclude: [],

@@ -221,7 +221,7 @@ describe("the record, RFC 8460 §3", () => {
   const off: [what: string, change: object, detail: string][] = [
     ["excluded", { exclude: ["example.test"] }, "tlsReports.exclude"],
     ["below one excluded", { exclude: [".test"] }, "tlsReports.exclude"],
-    ["reports are switched off", { send: false }, "tlsReports.send"],
+    ["reports are switched off", { offBecause: "reports are switched off here (tlsReports.send)" }, "tlsReports.send"],
   ];
   for (const [what, change, detail] of off)
     test(`${what}: not sent, and DNS is not even asked`, async () => {
