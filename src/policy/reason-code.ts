@@ -48,7 +48,7 @@ export function tlsCode(code: string): string {
   return reasonCode(code.replace(/^ERR_(?:SSL_|TLS_)?/, "").replace(/^(?:SSLV3|TLSV1|TLSV13|SSL\/TLS)_(?=ALERT_)/, ""));
 }
 
-/** OpenSSL's words for the codes that Node shortens, and one for each that table A of the requirements names otherwise. */
+/** OpenSSL's words for the codes that Node shortens, and plainer ones where those would tell an admin little. */
 const VERIFICATION: Readonly<Record<string, string>> = {
   UNABLE_TO_GET_ISSUER_CERT: "unable-to-get-issuer-certificate",
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "unable-to-get-local-issuer-certificate",

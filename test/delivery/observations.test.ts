@@ -170,7 +170,7 @@ function inShort(observations: readonly TlsObservation[] | undefined): readonly 
   });
 }
 
-describe("a session counts once for each domain (RPT-25)", () => {
+describe("a session counts once for each domain (RFC 8460 §4.4)", () => {
   test("ten messages of one domain on one connection", async () => {
     const world = new World();
     const session = made();
@@ -209,7 +209,7 @@ describe("a session counts once for each domain (RPT-25)", () => {
   });
 });
 
-describe("what is said of the envelope changes nothing (RPT-31)", () => {
+describe("what is said of the envelope changes nothing (RFC 8460 §4.2.1)", () => {
   test("RCPT 550 over good TLS", async () => {
     const observed = await new World().send([host("mx1.test", "dest.test")], { "mx1.test": [{ ...made(), says: rejected }] });
     expect(inShort(observed)).toEqual(["dest.test no-policy-found ok"]);
@@ -226,13 +226,18 @@ describe("hosts that could not be used", () => {
   };
   const enforced = [host("mx1.test", "dest.test", { sts: policy("enforce", ["mx1.test"]) })];
   const rows: [what: string, hosts: readonly PlannedHost[], answer: Answer, counts: readonly string[]][] = [
-    ["TCP refused (RPT-26)", dest, { step: "connect" }, []],
-    ["greeting refused (RPT-26)", dest, { step: "greeting" }, []],
-    ["EHLO refused in clear (RPT-27)", dest, { step: "ehlo" }, []],
-    ["implicit TLS, greeting refused (RPT-26)", dest, { step: "greeting", tls: authenticatedAs("mx1.test") }, []],
-    ["EHLO refused inside TLS (RPT-31)", dest, { step: "ehlo", tls: authenticatedAs("mx1.test") }, ["dest.test no-policy-found ok"]],
+    ["TCP refused (RFC 8460 §4.3.4)", dest, { step: "connect" }, []],
+    ["greeting refused (RFC 8460 §4.3.4)", dest, { step: "greeting" }, []],
+    ["EHLO refused in clear (RFC 8460 §4.3.4)", dest, { step: "ehlo" }, []],
+    ["implicit TLS, greeting refused (RFC 8460 §4.3.4)", dest, { step: "greeting", tls: authenticatedAs("mx1.test") }, []],
     [
-      "a handshake that was cut (RPT-28)",
+      "EHLO refused inside TLS (RFC 8460 §4.2.1)",
+      dest,
+      { step: "ehlo", tls: authenticatedAs("mx1.test") },
+      ["dest.test no-policy-found ok"],
+    ],
+    [
+      "a handshake that was cut (RFC 8460 §4.3.3, §4.3.4)",
       enforced,
       { step: "handshake", tlsFailure: reset },
       ["dest.test sts validation-failure/handshake-reset"],
@@ -245,7 +250,7 @@ describe("hosts that could not be used", () => {
       ["dest.test sts starttls-not-supported"],
     ],
     [
-      "in clear after a handshake that was cut (RPT-29)",
+      "in clear after a handshake that was cut (RFC 8460 §4.2)",
       dest,
       clear(reset),
       ["dest.test no-policy-found validation-failure/handshake-reset"],
@@ -266,7 +271,7 @@ describe("hosts that could not be used", () => {
   for (const [what, hosts, answer, counts] of rows)
     test(what, async () => expect(inShort(await new World().send(hosts, { "mx1.test": [answer] }))).toEqual(counts));
 
-  test("who talked to whom, and the address that a router shows in place of ours (RPT-45)", async () => {
+  test("who talked to whom, and the address that a router shows in place of ours (RFC 8460 §4.4)", async () => {
     const peer = { localAddress: "10.0.0.7", helo: "mail.host.test" };
     const at = {
       resultType: "starttls-not-supported",
@@ -291,7 +296,7 @@ describe("hosts that policy rules out", () => {
   const unlisted = "dest.test sts validation-failure/mx-not-in-policy";
   const session = (): Met => ({ tls: authenticatedAs("mx3.test") });
 
-  test("three MX, two skipped, the third good: two failures and a success (table B)", async () =>
+  test("three MX, two skipped, the third good: two failures and a success (RFC 8460 §4.2)", async () =>
     expect(inShort(await new World().send(three, { "mx3.test": [session()] }))).toEqual([unlisted, unlisted, "dest.test sts ok"]));
   test("those that follow on the kept connection passed nobody over anew", async () => {
     const world = new World();
@@ -368,7 +373,7 @@ describe("what does not bind is told all the same", () => {
 });
 
 describe("what is never counted", () => {
-  test("mail that brings a report, and the session is there to be counted for other mail (RPT-30, RPT-69)", async () => {
+  test("mail that brings a report, and the session is there to be counted for other mail (RFC 8460 §3)", async () => {
     const world = new World();
     const plain = leasedEntry();
     const report = { ...plain, message: { ...plain.message, origin: { submitter: "local", listener: "tls-report" } } };
@@ -385,7 +390,7 @@ describe("what is never counted", () => {
   });
 });
 
-test("a session belongs to the moment in which its TLS became known, however long the message takes (RPT-21)", async () => {
+test("a session belongs to the moment in which its TLS became known, however long the message takes (RFC 8460 §4.1)", async () => {
   const midnight = Date.UTC(2026, 2, 2);
   const world = new World();
   await world.clock.pass(midnight - START - 2000);

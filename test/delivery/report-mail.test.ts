@@ -8,7 +8,7 @@ import { mx, run, START } from "./one-run.ts";
 const origin = { submitter: "local", listener: REPORT_LISTENER };
 const enforced: StsFinding = policy("enforce", ["mx1.test"]);
 
-describe("goes out whatever TLS says (RPT-66)", () => {
+describe("goes out whatever TLS says (RFC 8460 §3, §5.3)", () => {
   const hostile = {
     hosts: { "mx1.test": { tlsa: tlsa.usable, meets: "clear" as const } },
     sts: enforced,
@@ -16,7 +16,7 @@ describe("goes out whatever TLS says (RPT-66)", () => {
   };
   test("enforce policy, TLSA records, the operator's floors, no STARTTLS: in clear", async () => {
     expect((await run({ ...hostile, origin, tag: "optional" })).outcome).toBe("delivered mx1.test");
-    // TLS-Required: No is for hosts further on; ours needs none (RPT-67).
+    // TLS-Required: No is for hosts further on; ours needs none (RFC 8689 §3).
     expect((await run({ ...hostile, origin })).outcome).toBe("delivered mx1.test");
   });
   test("other mail there does not, though it says TLS-Required: No, for nobody named its submitter", async () => {
@@ -29,7 +29,7 @@ describe("goes out whatever TLS says (RPT-66)", () => {
   });
 });
 
-describe("but not against what mail asks of everybody (RPT-68)", () => {
+describe("but not against what mail asks of everybody (RFC 5321)", () => {
   test("null MX: given up, and nobody is told but the log", async () => {
     const nullMx = {
       kind: "answer",
@@ -52,7 +52,7 @@ describe("but not against what mail asks of everybody (RPT-68)", () => {
   });
 });
 
-describe("is told of nowhere (RPT-30, RPT-69)", () => {
+describe("is told of nowhere (RFC 8460 §3)", () => {
   const bogus = { kind: "failed", reason: "servfail", detail: "bogus", extendedError: 6 } as const;
   test("neither its sessions nor its failures", async () => {
     for (const meets of ["name", "clear", "connect-failed"] as const)
@@ -96,7 +96,7 @@ describe("is told of nowhere (RPT-30, RPT-69)", () => {
   });
 });
 
-describe("whose report tells of it (RPT-01)", () => {
+describe("whose report tells of it (RFC 8460 §1.1, §3)", () => {
   const told = async (nextHop: string, settings: object, sts?: StsFinding) => {
     const hosts = { "smtp.provider.test": {}, "mx1.test": {}, relay: {}, "192.0.2.9": {}, [nextHop]: {} };
     const { settlement } = await run({ nextHop, hosts, settings, mx: mx("secure", "mx1.test"), ...(sts !== undefined && { sts }) });

@@ -125,7 +125,7 @@ describe("a key that waits", () => {
     expect(world.told()).toEqual(["postern1e waiting-for-dns: the record has another key"]);
   });
 
-  test("a record for TLS reports only does not do for mail, and does for the domain of reports, with a warning (RPT-62)", async () => {
+  test("a record for TLS reports only does not do for mail, and does for the domain of reports, with a warning (RFC 8460 §3)", async () => {
     const world = await KeyringWorld.started({ reportDomain: "r.test" });
     for (const { name, value } of await world.keyring.dnsRecords()) world.dns.set(name, [value.replace("email:", "")]);
     await world.clock.pass(5 * MINUTE);
@@ -137,7 +137,7 @@ describe("a key that waits", () => {
     ]);
   });
 
-  test("a record for mail only is warned of where reports are sent (RPT-62)", async () => {
+  test("a record for mail only is warned of where reports are sent (RFC 8460 §3)", async () => {
     const world = await KeyringWorld.started({ reportDomain: "r.test" });
     for (const { name, value } of await world.keyring.dnsRecords()) world.dns.set(name, [value.replace(":tlsrpt", "")]);
     await world.keyring.checkNow();
@@ -378,7 +378,7 @@ describe("signing", () => {
   const HEADER = Buffer.from("From: a@example.org\r\nSubject: x\r\n");
   const wish = { domain: ORG, bodyHash: "frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=" };
 
-  test("gives a signature by each kind of key, which a verifier accepts with the records we print (RPT-60)", async () => {
+  test("gives a signature by each kind of key, which a verifier accepts with the records we print (RFC 8460 §3)", async () => {
     const world = await KeyringWorld.active({ dkim: BOTH });
     const signed = await world.keyring.sign(wish, HEADER);
     if (signed.kind !== "signed") throw new Error(signed.detail);

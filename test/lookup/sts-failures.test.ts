@@ -1,4 +1,4 @@
-/** What TLS-RPT is told of a policy that could not be had (table A of requirements/tls-rpt.md): type, code, and what was served. */
+/** What TLS-RPT is told of a policy that could not be had (RFC 8460 §4.3): type, code, and what was served. */
 import { createServer } from "node:net";
 import { describe, expect, test, vi } from "vitest";
 import type { StsFetchResult } from "../../src/policy/sts-freshness.ts";

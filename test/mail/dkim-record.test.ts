@@ -32,7 +32,7 @@ describe("what DNS says of a key", () => {
     ["our hash among others", [`v=DKIM1; k=ed25519; h=sha1:sha256; p=${P}`], BOTH, true, undefined],
     ["a test", [`v=DKIM1; k=ed25519; t=y:s; p=${P}`], BOTH, true, /t=y/],
     ["t=s is no test", [`v=DKIM1; k=ed25519; t=s; p=${P}`], BOTH, true, undefined],
-    // RPT-62
+    // RFC 8460 §3
     [
       "s=email, of a domain that sends reports",
       [`v=DKIM1; k=ed25519; s=email; p=${P}`],
@@ -62,7 +62,7 @@ describe("what DNS says of a key", () => {
 });
 
 describe("our record", () => {
-  test("is for mail and for TLS reports (RPT-62)", async () => {
+  test("is for mail and for TLS reports (RFC 8460 §3)", async () => {
     const key = await generateKey("rsa-sha256");
     expect(formatDkimRecord({ algorithm: "rsa-sha256", ...key })).toMatch(/^v=DKIM1; k=rsa; s=email:tlsrpt; p=[A-Za-z0-9+/]{390,}=*$/);
   });

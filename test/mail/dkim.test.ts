@@ -130,7 +130,7 @@ describe("the field itself", () => {
     );
   const split = (text: string): string[] => text.split(/(?<=\r\n)(?=DKIM-Signature:)/);
 
-  test("has the tags it needs, and no l= (RPT-61)", async () => {
+  test("has the tags it needs, and no l= (RFC 8460 §3)", async () => {
     for (const [index, field] of split(await fieldsOf(REPORT)).entries()) {
       const tags = tagsOf(field);
       expect([...tags.keys()]).toEqual(["v", "a", "c", "d", "s", "t", "x", "h", "bh", "b"]);
@@ -142,7 +142,7 @@ describe("the field itself", () => {
     }
   });
 
-  test("lists what is signed: TLS-Report fields (RPT-58), what is sealed once more, nothing that hops change", async () => {
+  test("lists what is signed: TLS-Report fields (RFC 8460 §5.3), what is sealed once more, nothing that hops change", async () => {
     const names =
       tagsOf(await fieldsOf(REPORT))
         .get("h")

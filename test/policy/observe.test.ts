@@ -1,4 +1,4 @@
-/** What is counted of one host (RFC 8460 §4): tables A, B and D of the requirements, and what must hold whatever happens. */
+/** What is counted of one host (RFC 8460 §4): from event to result type, counting, the policy object, and what must hold whatever happens. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Domain } from "../../src/mail/domain.ts";
@@ -77,7 +77,7 @@ const failedTlsa = (reason: "servfail" | "refused" | "timeout" | "unreachable", 
 const unavailable = (failure: TlsFailure): StsFinding => ({ kind: "unavailable", policyDomain: reportDomain, failure });
 const withTrouble = (trouble: TlsFailure, mode: "enforce" | "none" = "enforce"): StsFinding => policy(mode, [HOST], { trouble });
 
-describe("table A: from what happened to a result type (RPT-22, RPT-48)", () => {
+describe("from what happened to a result type (RFC 8460 §4.2, §4.3.1, §4.3.3)", () => {
   const noStartTls = clear(fault("starttls-not-supported"));
   const refused = clear(fault("starttls-not-supported", "454"));
   const wrongName = fault("certificate-host-mismatch");
@@ -261,7 +261,7 @@ describe("table A: from what happened to a result type (RPT-22, RPT-48)", () => 
   for (const [event, facts, happened, counts, asked] of rows) test(event, () => expect(counted(facts, happened, asked)).toBe(counts));
 });
 
-describe("table B: counting (RPT-22 to RPT-24, RPT-32)", () => {
+describe("counting (RFC 8460 §4, §4.2, §4.2.1)", () => {
   const wrongName = fault("certificate-host-mismatch");
   const noMatch = fault("validation-failure", "dane-no-match");
   const rows: [session: string, facts: Partial<HostFacts>, happened: Happening, counts: string][] = [
@@ -315,7 +315,7 @@ describe("table B: counting (RPT-22 to RPT-24, RPT-32)", () => {
   test("the same fault twice is one detail", () => expect(counted(S, shown([wrongName, wrongName]))).toBe("S certificate-host-mismatch"));
 });
 
-describe("table D: the policy (RPT-33, RPT-39 to RPT-43)", () => {
+describe("the policy (RFC 8460 §1.1, §4.4, §4.5)", () => {
   const policyOf = (facts: Partial<HostFacts>, happened: Happening, asked?: Asked) =>
     observe(hostOf(facts, asked), happened, AT)[0]?.policy;
   const served = "version: STSv1\r\nmode: enforce\r\nx-contact: admin@example.test\r\nmx: *.host.test\nmx: other.test\nmax_age: 86400\r\n";
@@ -365,7 +365,7 @@ describe("table D: the policy (RPT-33, RPT-39 to RPT-43)", () => {
     const asked = { ...(failedTlsa("servfail") as TlsaFinding & { kind: "failed" }), asked: "_25._tcp.alias.test" };
     expect(policyOf({ tlsa: asked }, skipped({ tlsa: asked }))).toEqual({ type: "tlsa", domain: "alias.test", text: [] });
   });
-  test("a host that the operator wrote in capitals is told in small letters (RPT-42)", () => {
+  test("a host that the operator wrote in capitals is told in small letters (RFC 8460 §4.4)", () => {
     const facts = {
       host: "MX.Host.test",
       tlsa: { ...(failedTlsa("servfail") as TlsaFinding & { kind: "failed" }), asked: "MX.Host.test" },
@@ -391,7 +391,7 @@ describe("table D: the policy (RPT-33, RPT-39 to RPT-43)", () => {
       policy: { type: "tlsa", domain: "example.test", text: [] },
       failures: [{ resultType: "dnssec-invalid", reasonCode: "ede-6" }],
     }));
-  test("the same policy is the same value for all its sessions, and testing is another than enforce (RPT-33)", () => {
+  test("the same policy is the same value for all its sessions, and testing is another than enforce (RFC 8460 §4.4)", () => {
     expect(policyOf({ sts: finding }, good)).toBe(policyOf({ sts: finding }, worthless));
     expect(policyOf(D, shown([], "holds"))).toBe(policyOf(D, clear(fault("starttls-not-supported"))));
     const testing = parseStsPolicy(served.replace("enforce", "testing"));
@@ -400,7 +400,7 @@ describe("table D: the policy (RPT-33, RPT-39 to RPT-43)", () => {
   });
 });
 
-describe("the members of a failure (RPT-44 to RPT-47)", () => {
+describe("the members of a failure (RFC 8460 §4.4)", () => {
   const failed = (happened: Happening, facts: Partial<HostFacts> = S) => observe(hostOf(facts), happened, AT)[0]?.failures;
   const noStartTls: TlsOutcome = { kind: "clear", because: fault("starttls-not-supported") };
   test("who talked to whom", () =>
@@ -531,14 +531,14 @@ describe("whatever happens", () => {
     }
   }
 
-  test("an observation has failures exactly if it failed; no address of anybody is in it; the same gives the same (RPT-52, RPT-82)", () => {
+  test("an observation has failures exactly if it failed; no address of anybody is in it; the same gives the same (RFC 8460 §4.2, §8)", () => {
     fc.assert(
       fc.property(happened, anySts, anyTlsa, asked, (what, published, records, wishes) => {
         const host = hostOf({ sts: published, tlsa: records }, wishes);
         const observations = observe(host, what, AT);
         const types = observations.map((observation) => observation.policy.type);
         expect(new Set(types).size).toBe(types.length);
-        // N stands alone (RPT-32).
+        // N stands alone (RFC 8460 §4).
         if (types.includes("no-policy-found")) expect(types).toEqual(["no-policy-found"]);
         for (const observation of observations) {
           expect(observation.failures.length > 0).toBe(isFailed(observation, host, what));

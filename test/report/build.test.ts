@@ -21,7 +21,7 @@ const built = (...counts: PolicyCount[]): Report => read(buildReport(facts({ cou
 const detailsOf = (report: Report) => report.policies[0]?.["failure-details"] ?? [];
 const detailOf = (detail: FailureDetail) => detailsOf(built(counted(sts, 0, [[detail, 1]])))[0];
 
-test("the whole document, RPT-37, 38, 51: member for member as RFC 8460 §4.4 has it", () => {
+test("the whole document, RFC 7493 and member for member as RFC 8460 §4.4 has it", () => {
   expect(read(buildReport(facts()))).toEqual({
     "organization-name": "Sender Ltd",
     "date-range": { "start-datetime": "2026-03-01T00:00:00Z", "end-datetime": "2026-03-01T23:59:59Z" },
@@ -59,7 +59,7 @@ test("the whole document, RPT-37, 38, 51: member for member as RFC 8460 §4.4 ha
   });
 });
 
-describe("the policy object, table D (RPT-39, 40, 41, 43)", () => {
+describe("the policy object (RFC 8460 §1.1, §4.4, §4.5)", () => {
   const cases: [what: string, policy: AppliedPolicy, expected: object][] = [
     [
       "one mx pattern is a list too",
@@ -83,7 +83,7 @@ describe("the policy object, table D (RPT-39, 40, 41, 43)", () => {
     expect(Object.keys(built(counted(tlsa, 1)).policies[0]?.policy ?? {})).toEqual(["policy-type", "policy-string", "policy-domain"]));
   test("nothing found: neither policy-string nor mx-host", () =>
     expect(built(counted(nothing, 1)).policies[0]?.policy).toEqual({ "policy-type": "no-policy-found", "policy-domain": "example.test" }));
-  test("RPT-42: names in A-labels, lower case", () => {
+  test("names in A-labels, lower case (RFC 8460 §4.4)", () => {
     const report = built(
       counted({ ...nothing, domain: "Bücher.Test" }, 0, [
         [{ resultType: "starttls-not-supported", receivingMxHostname: "MX.Bücher.test." }, 1],
@@ -105,24 +105,25 @@ describe("the details", () => {
     ["mx.example.test", undefined],
   ];
   for (const [given, written] of addresses)
-    test(`RPT-44: ${given} is ${written ?? "left out"}`, () => {
+    test(`${given} is ${written ?? "left out"} (RFC 8460 §4.4)`, () => {
       const detail = detailOf({ resultType: "validation-failure", sendingMtaIp: given, receivingIp: given });
       expect([detail?.["sending-mta-ip"], detail?.["receiving-ip"]]).toEqual([written, written]);
     });
 
-  test("RPT-23: no failure, no failure-details", () => expect(built(counted(sts, 3)).policies[0]).not.toHaveProperty("failure-details"));
+  test("no failure, no failure-details (RFC 8460 §4.2.1)", () =>
+    expect(built(counted(sts, 3)).policies[0]).not.toHaveProperty("failure-details"));
 
-  test("RPT-46: what is not known is left out", () =>
+  test("what is not known is left out (RFC 8460 §4.4)", () =>
     expect(detailOf({ resultType: "sts-policy-fetch-error", reasonCode: "http-404" })).toEqual({
       "result-type": "sts-policy-fetch-error",
       "failed-session-count": 1,
       "failure-reason-code": "http-404",
     }));
 
-  test("RPT-47: the MX host and what it calls itself are two members", () =>
+  test("the MX host and what it calls itself are two members (RFC 8460 §4.4)", () =>
     expect(detailOf(mismatch)).toMatchObject({ "receiving-mx-hostname": "mx.example.test", "receiving-mx-helo": "box.hosting.test" }));
 
-  test("RPT-34: equal ones add up, another receiving IP is another one, the most frequent comes first", () => {
+  test("equal ones add up, another receiving IP is another one, the most frequent comes first (RFC 8460 §4.4)", () => {
     const other = { ...mismatch, receivingIp: "192.0.2.9" };
     const report = built(counted(sts, 0, [[other, 2], ...Array.from({ length: 100 }, () => [mismatch, 1] as const)]));
     expect(detailsOf(report).map((detail) => [detail["receiving-ip"], detail["failed-session-count"]])).toEqual([
@@ -131,7 +132,7 @@ describe("the details", () => {
     ]);
   });
 
-  test("RPT-33: a policy that changed gives two entries, equal ones give one", () => {
+  test("a policy that changed gives two entries, equal ones give one (RFC 8460 §4.4)", () => {
     const testing = { ...sts, text: ["version: STSv1", "mode: testing", "mx: *.example.test", "max_age: 86400"] };
     const report = built(counted(sts, 1), counted(testing, 2), counted(sts, 4, [[mismatch, 1]]));
     expect(report.policies.map(({ summary }) => Object.values(summary))).toEqual([
@@ -141,7 +142,7 @@ describe("the details", () => {
   });
 });
 
-describe("RPT-19, 20: the day", () => {
+describe("the day (RFC 8460 §4.1, §4.4)", () => {
   const days: [day: string, begin: string, end: string][] = [
     ["2026-03-01", "2026-03-01T00:00:00Z", "2026-03-01T23:59:59Z"],
     ["2028-02-29", "2028-02-29T00:00:00Z", "2028-02-29T23:59:59Z"],
@@ -153,7 +154,7 @@ describe("RPT-19, 20: the day", () => {
     );
 });
 
-describe("RPT-82: nothing of strangers' words", () => {
+describe("nothing of strangers' words (RFC 8460 §8)", () => {
   const cases: [what: string, detail: FailureDetail][] = [
     ["a greeting for a host name", { resultType: "validation-failure", receivingMxHelo: "mx ready, jo@example.test" }],
     ["a reply for a code", { resultType: "validation-failure", reasonCode: "550 jo@example.test unknown" }],
@@ -166,7 +167,7 @@ describe("RPT-82: nothing of strangers' words", () => {
     expect(detailOf({ ...mismatch, receivingMxHelo: "[IPv6:2001:db8::1]" })?.["receiving-mx-helo"]).toBe("[IPv6:2001:db8::1]"));
 });
 
-test("RPT-37: I-JSON has neither lone surrogates nor noncharacters, and needs no byte-order mark", () => {
+test("I-JSON has neither lone surrogates nor noncharacters, and needs no byte-order mark (RFC 8460 §4, RFC 7493)", () => {
   const text = buildReport(
     facts({ organization: "\ufeffA\ud800\uffff\u{1fffe}\u{1f600}", counts: [counted({ ...sts, text: ["mode: \udfff\ufdd0"] }, 1)] }),
   );
@@ -175,7 +176,7 @@ test("RPT-37: I-JSON has neither lone surrogates nor noncharacters, and needs no
   expect(read(text).policies[0]?.policy).toMatchObject({ "policy-string": ["mode: \ufffd\ufffd"] });
 });
 
-describe("RPT-81: ten megabytes", () => {
+describe("ten megabytes (RFC 8460 §5.2)", () => {
   const LIMIT = 10_000_000;
   const sumOf = (report: Report) => detailsOf(report).reduce((total, detail) => total + detail["failed-session-count"], 0);
   /** Details that differ in one member alone. */
@@ -233,7 +234,7 @@ describe("RPT-81: ten megabytes", () => {
   });
 });
 
-test("RPT-49: the same octets for the same counts, in whatever order they come", () => {
+test("the same octets for the same counts, in whatever order they come (RFC 8460 §4.4, §5.3)", () => {
   const one = facts({
     counts: [
       counted(sts, 3, [
@@ -257,7 +258,7 @@ test("RPT-49: the same octets for the same counts, in whatever order they come",
   expect(buildReport(other)).toBe(buildReport(one));
   const packed = compress(buildReport(one));
   expect(packed.equals(compress(buildReport(one)))).toBe(true);
-  // RPT-55, and RFC 1952 §2.3.1: the magic number, and no time.
+  // RFC 8460 §5.2, and RFC 1952 §2.3.1: the magic number, and no time.
   expect([...packed.subarray(0, 2), ...packed.subarray(4, 8)]).toEqual([0x1f, 0x8b, 0, 0, 0, 0]);
 });
 
@@ -307,7 +308,7 @@ test("whatever is counted, the document holds what RFC 8460 says, and no @ but i
       for (const { summary, "failure-details": details = [] } of report.policies) {
         const sum = details.reduce((sessions, one) => sessions + one["failed-session-count"], 0);
         expect(sum).toBeGreaterThanOrEqual(summary["total-failure-session-count"]);
-        // RPT-52
+        // RFC 8460 §4.2
         expect(summary["total-failure-session-count"] > 0).toBe(details.length > 0);
         total += summary["total-failure-session-count"] + summary["total-successful-session-count"];
       }

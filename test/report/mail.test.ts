@@ -63,7 +63,7 @@ function readIndependently(mail: Buffer): z.output<typeof readerSays> {
   return readerSays.parse(JSON.parse(stdout));
 }
 
-test("RPT-55, 56: an independent reader finds the parts, the gzip and the very document in it", () => {
+test("an independent reader finds the parts, the gzip and the very document in it (RFC 8460 §5.2, §5.3)", () => {
   const document = exampleDocument();
   const read = readIndependently(composeReportMail(document, envelope()));
   expect(read).toMatchObject({
@@ -80,7 +80,7 @@ test("RPT-55, 56: an independent reader finds the parts, the gzip and the very d
   });
 });
 
-test("RPT-50, 57, 59, 63, 64, 67, 80: each header field is there once and right", () => {
+test("each header field is there once and right (RFC 8460 §4.4, §5.1, §5.3, §5.6, RFC 5322 §3.6, RFC 3834 §5.2, RFC 8689 §3)", () => {
   const { fields } = readIndependently(composeReportMail(exampleDocument(), envelope()));
   expect(Object.fromEntries(fields)).toMatchObject({
     Date: "Mon, 02 Mar 2026 01:02:03 +0000",
@@ -97,17 +97,17 @@ test("RPT-50, 57, 59, 63, 64, 67, 80: each header field is there once and right"
   expect(new Set(fields.map(([name]) => name.toLowerCase())).size).toBe(fields.length);
 });
 
-test("RPT-56: report-type as the RFC writes it, since receivers look for it", () =>
+test("report-type as the RFC writes it, since receivers look for it (RFC 8460 §5.3)", () =>
   expect(composeReportMail(exampleDocument(), envelope()).toString()).toContain(
     '\r\nContent-Type: multipart/report; report-type="tlsrpt";\r\n',
   ));
 
-test("RPT-59: the subject is folded between its words", () =>
+test("the subject is folded between its words (RFC 8460 §5.3)", () =>
   expect(composeReportMail(exampleDocument(), envelope()).toString()).toContain(
     "\r\nSubject: Report Domain: example.test\r\n Submitter: sender.test\r\n Report-ID: <a1b2c3@sender.test>\r\n",
   ));
 
-test("RPT-49: the same arguments give the same octets", () => {
+test("the same arguments give the same octets (RFC 8460 §4.4, §5.3)", () => {
   const document = exampleDocument();
   expect(composeReportMail(document, envelope()).equals(composeReportMail(document, envelope()))).toBe(true);
 });

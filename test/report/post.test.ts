@@ -1,4 +1,4 @@
-/** Reports by HTTPS, to collectors that speak real TLS (RPT-70 to 75). */
+/** Reports by HTTPS, to collectors that speak real TLS (RFC 8460 §3, §5.4, §7). */
 import { createServer } from "node:net";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, onTestFinished, test, vi } from "vitest";

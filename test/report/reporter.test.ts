@@ -1,4 +1,4 @@
-/** When reports are made, sent, tried again and given up (RPT-16, 17, 30, 35, 49, 76 to 79, 83 to 85). */
+/** When reports are made, sent, tried again and given up (RFC 8460 §3, §4, §4.1, §4.4, §5.3, §5.5, §7, §8). */
 import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import type { TlsReportStore } from "../../src/queue/tls-reports.ts";

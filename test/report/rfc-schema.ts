@@ -1,5 +1,5 @@
 /**
- * A TLS report as RFC 8460 §4.4 describes it, written from the RFC and from nothing else (table C of the requirements): the
+ * A TLS report as RFC 8460 §4.4 describes it, written from the RFC and from nothing else: the
  * independent judge of what report/build.ts makes. Strict: a member that the RFC does not name is a fault.
  */
 import { isIP } from "node:net";

@@ -15,7 +15,7 @@ function destinationsOf(...records: (string | readonly string[])[]): string[] | 
 
 const uris = (count: number) => Array.from({ length: count }, (_, at) => `mailto:r${at}@x.test`);
 
-describe("table E", () => {
+describe("from TXT record to destinations (RFC 8460 §3)", () => {
   const cases: [records: string[], expected: string[] | string][] = [
     [["v=TLSRPTv1;rua=mailto:r@x.test"], ["r@x.test"]],
     [["v=TLSRPTv1; rua=https://r.test/v1/tlsrpt"], ["https://r.test/v1/tlsrpt"]],
@@ -34,53 +34,53 @@ describe("table E", () => {
 
 describe("the record, RFC 8460 §3", () => {
   const cases: [what: string, record: string | readonly string[], expected: string[] | string][] = [
-    ["RPT-04: strings joined without blanks", ["v=TLSRPTv1; rua=mai", "lto:r@example.test"], ["r@example.test"]],
-    ["RPT-06: a delimiter at the end", "v=TLSRPTv1;rua=mailto:r@x.test;", ["r@x.test"]],
-    ["RPT-06: blanks and tabs around delimiters", "v=TLSRPTv1\t; \trua=mailto:r@x.test ; ", ["r@x.test"]],
-    ["RPT-06: the version behind", "rua=mailto:r@x.test;v=TLSRPTv1", "absent"],
-    ["RPT-06: the version in capitals", "V=TLSRPTv1;rua=mailto:r@x.test", "absent"],
-    ["RPT-06: the version in lower case", "v=tlsrptv1;rua=mailto:r@x.test", "absent"],
-    ["RPT-06: a longer version", "v=TLSRPTv11;rua=mailto:r@x.test", "absent"],
-    ["RPT-06: no delimiter behind the version", "v=TLSRPTv1 rua=mailto:r@x.test", "absent"],
-    ["RPT-06: RUA in capitals, which is another field", "v=TLSRPTv1;RUA=mailto:r@x.test", "no-usable-uri"],
-    ["RPT-07: nothing behind the version", "v=TLSRPTv1;", "invalid"],
-    ["RPT-07: no rua", "v=TLSRPTv1; foo=bar", "no-usable-uri"],
-    ["RPT-08: a field that nobody knows", "v=TLSRPTv1; x=y; rua=mailto:r@x.test", ["r@x.test"]],
+    ["strings joined without blanks", ["v=TLSRPTv1; rua=mai", "lto:r@example.test"], ["r@example.test"]],
+    ["a delimiter at the end", "v=TLSRPTv1;rua=mailto:r@x.test;", ["r@x.test"]],
+    ["blanks and tabs around delimiters", "v=TLSRPTv1\t; \trua=mailto:r@x.test ; ", ["r@x.test"]],
+    ["the version behind", "rua=mailto:r@x.test;v=TLSRPTv1", "absent"],
+    ["the version in capitals", "V=TLSRPTv1;rua=mailto:r@x.test", "absent"],
+    ["the version in lower case", "v=tlsrptv1;rua=mailto:r@x.test", "absent"],
+    ["a longer version", "v=TLSRPTv11;rua=mailto:r@x.test", "absent"],
+    ["no delimiter behind the version", "v=TLSRPTv1 rua=mailto:r@x.test", "absent"],
+    ["RUA in capitals, which is another field", "v=TLSRPTv1;RUA=mailto:r@x.test", "no-usable-uri"],
+    ["nothing behind the version", "v=TLSRPTv1;", "invalid"],
+    ["no rua", "v=TLSRPTv1; foo=bar", "no-usable-uri"],
+    ["a field that nobody knows", "v=TLSRPTv1; x=y; rua=mailto:r@x.test", ["r@x.test"]],
     ["no field: without =", "v=TLSRPTv1; x; rua=mailto:r@x.test", "invalid"],
     ["no field: an empty value", "v=TLSRPTv1; x=; rua=mailto:r@x.test", "invalid"],
     ["no field: a blank in the value", "v=TLSRPTv1; x=a b; rua=mailto:r@x.test", "invalid"],
     ["two delimiters", "v=TLSRPTv1;; rua=mailto:r@x.test", "invalid"],
-    ["RPT-14: two rua fields, both used", "v=TLSRPTv1; rua=mailto:r@x.test; rua=mailto:s@x.test", ["r@x.test", "s@x.test"]],
-    ["RPT-14: the ninth URI is dropped", `v=TLSRPTv1; rua=${uris(9).join(",")}`, uris(8).map((uri) => uri.slice(7))],
+    ["two rua fields, both used", "v=TLSRPTv1; rua=mailto:r@x.test; rua=mailto:s@x.test", ["r@x.test", "s@x.test"]],
+    ["the ninth URI is dropped", `v=TLSRPTv1; rua=${uris(9).join(",")}`, uris(8).map((uri) => uri.slice(7))],
     ["one URI twice is used once", "v=TLSRPTv1; rua=mailto:r@x.test,mailto:r@x.test", ["r@x.test"]],
   ];
   for (const [what, record, expected] of cases) test(what, () => expect(destinationsOf(record)).toEqual(expected));
 
   const several: [what: string, records: string[], expected: string[] | string][] = [
     ["none", [], "absent"],
-    ["RPT-05: two valid ones, the same", ["v=TLSRPTv1;rua=mailto:r@x.test", "v=TLSRPTv1;rua=mailto:r@x.test"], "several"],
-    ["RPT-05: one valid, one that only begins well", ["v=TLSRPTv1;rua=mailto:r@x.test", "v=TLSRPTv1;"], "several"],
-    ["RPT-05: one valid among strangers", ["x", "v=TLSRPTv1;rua=mailto:r@x.test", "v=TLSRPTv2;rua=mailto:s@x.test"], ["r@x.test"]],
+    ["two valid ones, the same", ["v=TLSRPTv1;rua=mailto:r@x.test", "v=TLSRPTv1;rua=mailto:r@x.test"], "several"],
+    ["one valid, one that only begins well", ["v=TLSRPTv1;rua=mailto:r@x.test", "v=TLSRPTv1;"], "several"],
+    ["one valid among strangers", ["x", "v=TLSRPTv1;rua=mailto:r@x.test", "v=TLSRPTv2;rua=mailto:s@x.test"], ["r@x.test"]],
   ];
   for (const [what, records, expected] of several) test(`records: ${what}`, () => expect(destinationsOf(...records)).toEqual(expected));
 });
 
 describe("the URIs", () => {
   const cases: [what: string, rua: string, expected: string[] | string][] = [
-    ["RPT-09: blanks around commas, = in a query", "https://r.test/in?k=v , mailto:r@x.test", ["https://r.test/in?k=v", "r@x.test"]],
-    ["RPT-10: only mailto and https", "http://r.test/,ftp://r.test/,mailto:r@x.test", ["r@x.test"]],
-    ["RPT-10: schemes in capitals", "MAILTO:r@x.test,HTTPS://r.test/", ["r@x.test", "HTTPS://r.test/"]],
-    ["RPT-11: an encoded comma in the local part, quoted for SMTP", "mailto:a%2Cb@x.test", ['"a,b"@x.test']],
-    ["RPT-11: an encoded plus", "mailto:r%2Btls@x.test", ["r+tls@x.test"]],
-    ["RPT-11: a plus that is none", "mailto:r+tls@x.test", ["r+tls@x.test"]],
-    ["RPT-11: a local part in quotes of its own", "mailto:%22not%40me%22@x.test", ['"not@me"@x.test']],
-    ["RPT-11: an https URI stays encoded", "https://r.test/a%2Cb?c=%21", ["https://r.test/a%2Cb?c=%21"]],
-    ["RPT-11: an encoded exclamation mark", "mailto:a%21b@x.test", ["a!b@x.test"]],
-    ["RPT-12: no size, the next is used", "mailto:r@x.test!10m,mailto:s@x.test", ["s@x.test"]],
-    ["RPT-12: no size at https either", "https://r.test/!10m", "no-usable-uri"],
-    ["RPT-13: header fields are passed over", "mailto:r@x.test?subject=hi&to=t@x.test", ["r@x.test"]],
-    ["RPT-13: several addresses", "mailto:r@x.test%2Cs@y.test", ["r@x.test", "s@y.test"]],
-    ["RPT-13: only a header field", "mailto:?to=r@x.test", "no-usable-uri"],
+    ["blanks around commas, = in a query", "https://r.test/in?k=v , mailto:r@x.test", ["https://r.test/in?k=v", "r@x.test"]],
+    ["only mailto and https", "http://r.test/,ftp://r.test/,mailto:r@x.test", ["r@x.test"]],
+    ["schemes in capitals", "MAILTO:r@x.test,HTTPS://r.test/", ["r@x.test", "HTTPS://r.test/"]],
+    ["an encoded comma in the local part, quoted for SMTP", "mailto:a%2Cb@x.test", ['"a,b"@x.test']],
+    ["an encoded plus", "mailto:r%2Btls@x.test", ["r+tls@x.test"]],
+    ["a plus that is none", "mailto:r+tls@x.test", ["r+tls@x.test"]],
+    ["a local part in quotes of its own", "mailto:%22not%40me%22@x.test", ['"not@me"@x.test']],
+    ["an https URI stays encoded", "https://r.test/a%2Cb?c=%21", ["https://r.test/a%2Cb?c=%21"]],
+    ["an encoded exclamation mark", "mailto:a%21b@x.test", ["a!b@x.test"]],
+    ["no size, the next is used", "mailto:r@x.test!10m,mailto:s@x.test", ["s@x.test"]],
+    ["no size at https either", "https://r.test/!10m", "no-usable-uri"],
+    ["header fields are passed over", "mailto:r@x.test?subject=hi&to=t@x.test", ["r@x.test"]],
+    ["several addresses", "mailto:r@x.test%2Cs@y.test", ["r@x.test", "s@y.test"]],
+    ["only a header field", "mailto:?to=r@x.test", "no-usable-uri"],
     ["a bare comma separates URIs, not addresses", "mailto:r@x.test,s@x.test", ["r@x.test"]],
     ["a domain in U-labels, encoded", "mailto:r@b%C3%BCcher.test", ["r@xn--bcher-kva.test"]],
     ["a blank in it", "mailto:r @x.test", "no-usable-uri"],

@@ -1,4 +1,4 @@
-/** Due times, pauses and suppression as tables (RPT-76, 78, and destinations that refuse). */
+/** Due times, pauses and suppression as tables (RFC 8460 §4.1, §5.5, and destinations that refuse). */
 import { describe, expect, test } from "vitest";
 import { type ReportDay, boundsOf } from "../../src/queue/tls-reports.ts";
 import { firstDue, nextDayTry, nextLook, nextTry, oldestReported } from "../../src/report/schedule.ts";

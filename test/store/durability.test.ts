@@ -129,7 +129,7 @@ describe("stable storage", () => {
     }
   });
 
-  test("kill -9: the counts are those of the settlements that were kept, none lost and none doubled (RPT-36)", async () => {
+  test("kill -9: the counts are those of the settlements that were kept, none lost and none doubled", async () => {
     const folder = newFolder();
     const day = "1970-01-01" as ReportDay;
     const said = { good: 0, failed: 0 };

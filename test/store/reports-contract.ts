@@ -61,7 +61,7 @@ export function describeReports(name: string, backend: Backend): void {
       expect(await (await reopen()).reports.counts(TODAY, A)).toEqual(counted);
     });
 
-    test("one that had two policies is in each, and a failure under one is none under the other (table B)", async () => {
+    test("one that had two policies is in each, and a failure under one is none under the other (RFC 8460 §4.2)", async () => {
       const { store } = await open();
       await observe(store, observation({ policy: TLSA }), observation({ failures: [MISMATCH] }));
       await observe(store, observation({ policy: TLSA }), observation());
@@ -88,7 +88,7 @@ export function describeReports(name: string, backend: Backend): void {
       });
     });
 
-    test("several sessions of one attempt each count: two hosts skipped, the third good (table B)", async () => {
+    test("several sessions of one attempt each count: two hosts skipped, the third good (RFC 8460 §4.2)", async () => {
       const { store } = await open();
       const skipped = (mx: string) => observation({ failures: [{ resultType: "validation-failure", receivingMxHostname: mx }] });
       await observe(store, skipped("x.test"), skipped("y.test"), observation());
@@ -134,7 +134,7 @@ export function describeReports(name: string, backend: Backend): void {
       expect(counted.flatMap(({ details }) => details.map((one) => one.detail))).toEqual([{ resultType: "dane-required" }, detail]);
     });
 
-    test("a session belongs to the UTC day in which its outcome became known (RPT-19, RPT-21)", async () => {
+    test("a session belongs to the UTC day in which its outcome became known (RFC 8460 §4.1, §4.4)", async () => {
       const { store } = await open();
       const midnight = boundsOf(TODAY).end + 1;
       await observe(store, observation({ at: midnight - 100, failures: [MISMATCH] }));
@@ -148,7 +148,7 @@ export function describeReports(name: string, backend: Backend): void {
       expect(await store.reports.failedDomains(tomorrow)).toEqual([]);
     });
 
-    test("a lost lease counts nothing; one that ran out and that nobody took does (RPT-36)", async () => {
+    test("a lost lease counts nothing; one that ran out and that nobody took does", async () => {
       const { store, clock } = await open();
       await submit(store);
       const lost = await leaseOne(store, "dane.test", T0, T0 + 1000);
@@ -203,7 +203,7 @@ export function describeReports(name: string, backend: Backend): void {
     });
   });
 
-  describe(`${name}: what a hostile domain makes of the counts (RPT-81)`, () => {
+  describe(`${name}: what a hostile domain makes of the counts (RFC 8460 §5.2)`, () => {
     const sum = (counted: { readonly details: readonly { readonly sessions: number }[] }) =>
       counted.details.reduce((all, { sessions }) => all + sessions, 0);
 
@@ -403,7 +403,7 @@ export function describeReports(name: string, backend: Backend): void {
       expect(await store.reports.save(claim!, { state: "sent", endedAt: T0 + DAY })).toBe(true);
     });
 
-    test("a claim of a former process is void after a restart, and its report is due at once (RPT-79)", async () => {
+    test("a claim of a former process is void after a restart, and its report is due at once (RFC 8460 §5.3)", async () => {
       const { store, reopen } = await open();
       await store.reports.add([report("a.test")]);
       const [former] = await store.reports.claimDue(T0, T0 + DAY, 5);
@@ -529,7 +529,7 @@ export function describeReports(name: string, backend: Backend): void {
     });
   });
 
-  describe(`${name}: what is over is forgotten (RPT-85)`, () => {
+  describe(`${name}: what is over is forgotten (RFC 8460 §8)`, () => {
     test("counts by their day, ended reports and refusals by their time; nothing else", async () => {
       const { store } = await open();
       const old = reportDayOf(T0 - 3 * DAY);

@@ -159,7 +159,7 @@ describe("space that runs out", () => {
       dane: "StorageFull",
       reports: "StorageFull",
       rua: "StorageFull",
-      // What the outcomes bring along has their room (RPT-36).
+      // What the outcomes bring along has their room.
       counted: first?.["taken"],
       trouble: "full",
     });

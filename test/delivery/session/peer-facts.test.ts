@@ -16,7 +16,7 @@ async function host(behaviour: MxBehaviour, address?: string): Promise<ScriptedM
   return mx;
 }
 
-describe("our own address, one text for one address (RPT-44)", () => {
+describe("our own address, one text for one address (RFC 8460 §4.4)", () => {
   const cases: [system: string | undefined, told: string | undefined][] = [
     ["192.0.2.1", "192.0.2.1"],
     ["::ffff:192.0.2.1", "192.0.2.1"],
@@ -30,7 +30,7 @@ describe("our own address, one text for one address (RPT-44)", () => {
   for (const [system, told] of cases) test(`${system}: ${told}`, () => expect(ownAddress(system)).toBe(told));
 });
 
-describe("what a host calls itself (RPT-47)", () => {
+describe("what a host calls itself (RFC 8460 §4.4)", () => {
   const cases: [line: string, told: string | undefined][] = [
     ["mx.example.test", "mx.example.test"],
     ["mx.example.test ESMTP Postfix", "mx.example.test"],

@@ -1,4 +1,4 @@
-/** What TLS-RPT is told of a connection (table A of requirements/tls-rpt.md): each event once, over a real one. */
+/** What TLS-RPT is told of a connection (RFC 8460 §4.3): each event once, over a real one. */
 import { X509Certificate } from "node:crypto";
 import { afterEach, describe, expect, test } from "vitest";
 import type { HostFailure, Session } from "../../../src/delivery/session.ts";
@@ -209,7 +209,7 @@ describe("a certificate by the WebPKI", async () => {
     ["weak signature", await issue({ names: [MX_NAME], digest: "sha1" }), ["certificate-not-trusted weak-signature"]],
     // Node has no code of OpenSSL's for these.
     ["name constraints", await narrow.issue({ names: [MX_NAME] }), ["certificate-not-trusted unspecified"]],
-    // RPT-24: what one certificate has wrong with it is told of one by one.
+    // RFC 8460 §4: what one certificate has wrong with it is told of one by one.
     ["expired, another name", await issue({ names: ["other.test"], ...past }), ["certificate-expired", "certificate-host-mismatch"]],
     [
       "not yet valid, another name",
