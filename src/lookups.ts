@@ -1,6 +1,6 @@
 /**
- * Everything that asks the outside before a connection is made, put together: the resolvers, TLSA records, MTA-STS policies.
- * Used by the running relay (relay.ts), and by `postern check` when none runs.
+ * Everything that asks the outside before a connection is made, put together: the resolvers, TLSA records, MTA-STS policies, and
+ * who asks for TLS reports. Used by the running relay (relay.ts), and by `postern check` when none runs.
  */
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config/settings.ts";
@@ -12,8 +12,10 @@ import { createStsFetch } from "./lookup/sts-fetch.ts";
 import { createStsLookup, type StsLookup } from "./lookup/sts-lookup.ts";
 import type { PemRoots } from "./lookup/tls-context.ts";
 import { createFindTlsa } from "./lookup/tlsa-lookup.ts";
-import type { FindTlsa } from "./policy/facts.ts";
+import type { FindTlsa, FindTxt } from "./policy/facts.ts";
+import type { FindReportingWish } from "./queue/reporting-wish.ts";
 import type { PolicyStore } from "./queue/store.ts";
+import { findReportingPolicy } from "./report/find-policy.ts";
 
 export interface LookupsIo {
   readonly clock: Clock;
@@ -31,6 +33,7 @@ export interface Lookups {
   readonly resolver: Resolver;
   readonly findTlsa: FindTlsa;
   readonly sts: StsLookup;
+  readonly findReportingWish: FindReportingWish;
   /** Reads what other settings name; throws where a file of trust anchors cannot be read. What it returns puts them in force. */
   prepare(settings: Settings): () => void;
   close(): Promise<void>;
@@ -59,8 +62,9 @@ export async function openLookups(first: Settings, io: LookupsIo): Promise<Looku
     ipv6: io.ipv6,
   });
   const { client } = resolver;
+  const findTxt: FindTxt = (name) => client.ask(name, "TXT");
   const stsLookup = createStsLookup({
-    findTxt: (name) => client.ask(name, "TXT"),
+    findTxt,
     fetch: createStsFetch({
       findAddresses: (host) => client.findAddresses(host),
       guard: (address) => sts.guard(address),
@@ -77,6 +81,7 @@ export async function openLookups(first: Settings, io: LookupsIo): Promise<Looku
     resolver,
     findTlsa: createFindTlsa(client, () => resolver.dnssec()),
     sts: stsLookup,
+    findReportingWish: (reportDomain) => findReportingPolicy(reportDomain, findTxt),
     prepare(settings) {
       const next = readSts(settings);
       return () => {

@@ -222,6 +222,7 @@ export async function startRelay(first: Settings, io: RelayIo): Promise<Relay> {
         decide: (host, found, message) => worker.decide(host, found, message),
         // A question of the admin waits less long for a host than mail does, and takes no connection from the pool.
         open: (target) => openForCheck(target),
+        findReportingWish: opened.findReportingWish,
         clock,
         random,
       }),

@@ -5,6 +5,7 @@
 import { type Domain, parseDomain } from "../mail/domain.ts";
 import { bad, good, type Parsed } from "../mail/parsed.ts";
 import type { LookupFailure } from "../policy/facts.ts";
+import { type ReportingWish, type ShownWish, showWish } from "../queue/reporting-wish.ts";
 import {
   type CountedDomain,
   type PolicyCount,
@@ -15,15 +16,6 @@ import {
   type TlsReportStore,
 } from "../queue/tls-reports.ts";
 import { BadRequest } from "./bad-request.ts";
-
-/** What a domain's `_smtp._tls` record says, as report/rua.ts reads it. */
-export type ReportingWish =
-  | {
-      readonly kind: "destinations";
-      readonly destinations: readonly { readonly kind: "mailto" | "https"; readonly uri: string }[];
-      readonly ignored: readonly string[];
-    }
-  | { readonly kind: "none"; readonly detail: string };
 
 /** What the running relay can do beyond looking: report/reporter.ts. */
 export interface ReportDesk {
@@ -78,7 +70,7 @@ export interface ReportPreview {
   readonly domain: string;
   /** Absent: nothing was counted, so there would be no report. */
   readonly document?: string;
-  readonly to: ReportingWish | { readonly kind: "failed"; readonly detail: string };
+  readonly to: ShownWish;
 }
 
 /** For `postern status`: today as far as it went, and what is the matter with reports. */
@@ -185,7 +177,7 @@ export async function previewReport(domain: string, day: string | undefined, io:
     io.reports.counts(asked.day, asked.domain),
     desk.preview(asked.domain, asked.day),
   ]);
-  return { ...asked, ...(counted.length > 0 && { document }), to: shownWish(policy) };
+  return { ...asked, ...(counted.length > 0 && { document }), to: showWish(policy) };
 }
 
 export async function summariseReports({ reports, clock }: ReportIo): Promise<ReportSummary> {
@@ -252,21 +244,6 @@ function addUp(reportDomain: Domain, policies: readonly PolicyCount[]): CountedD
 
 function withoutDocument({ document: _document, ...report }: TlsReport): ShownReport {
   return report;
-}
-
-function shownWish(policy: ReportingWish | LookupFailure): ReportPreview["to"] {
-  switch (policy.kind) {
-    case "failed":
-      return { kind: "failed", detail: policy.detail };
-    case "none":
-      return { kind: "none", detail: policy.detail };
-    case "destinations":
-      return {
-        kind: "destinations",
-        destinations: policy.destinations.map(({ kind, uri }) => ({ kind, uri })),
-        ignored: policy.ignored,
-      };
-  }
 }
 
 function next(cursor: string | undefined): { next?: string } {

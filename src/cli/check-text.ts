@@ -4,7 +4,7 @@
  */
 import type { CheckLine } from "../admin/stream.ts";
 import { authenticatedWord } from "../policy/evidence.ts";
-import type { CheckConnection, CheckHost, CheckMx, CheckStart, CheckSts, CheckVerdict } from "../queue/check.ts";
+import type { CheckConnection, CheckHost, CheckMx, CheckReporting, CheckStart, CheckSts, CheckVerdict } from "../queue/check.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import {
   BLIND_WATCHED,
@@ -15,6 +15,7 @@ import {
   describeTls,
   describeTlsaEvidence,
   describeWatched,
+  describeWish,
 } from "./evidence-text.ts";
 import { describeTime, shown, wrapText } from "./words.ts";
 
@@ -73,6 +74,8 @@ function linesOf(line: CheckLine, now: number, start: Pick<CheckStart, "publishe
       return mxLines(line, now);
     case "mta-sts":
       return stsLines(line, now, binds);
+    case "tls-rpt":
+      return reportingLines(line);
     case "host":
       return hostLines(line, now);
     case "connection":
@@ -109,6 +112,13 @@ function stsLines({ sts }: CheckSts, now: number, binds: boolean): string[] {
       ? { enforce: binds ? "used" : "watch", testing: "watch", none: "none" }[sts.mode]
       : { "not-asked": "-", none: sts.kind === "none" && sts.trouble !== undefined ? "warn" : "none", unavailable: "warn" }[sts.kind];
   return [...row("MTA-STS", verdict, first), ...more.flatMap((line) => row("", "", line))];
+}
+
+/** A record that is there and cannot be used is worth a look; none at all is most domains' way. */
+function reportingLines({ reportDomain, wish }: CheckReporting): string[] {
+  const [first = "", ...more] = describeWish(reportDomain, wish);
+  const verdict = wish.kind === "destinations" ? "ok" : wish.kind === "none" && wish.reason === "absent" ? "none" : "warn";
+  return [...row("TLS-RPT", verdict, first), ...more.flatMap((line) => row("", "", line))];
 }
 
 function hostLines({ host, addresses, policy, problem }: CheckHost, now: number): string[] {

@@ -5,11 +5,25 @@
 import type { Rule } from "../policy/decision.ts";
 import { authenticatedWord, type HostEvidence, type NextHopEvidence, type StsEvidence, type TlsaEvidence } from "../policy/evidence.ts";
 import type { DnssecState } from "../policy/facts.ts";
+import type { ShownWish } from "../queue/reporting-wish.ts";
 import type { CertificateEvidence, TlsFailure, TlsOutcome, TlsSession, WebPkiVerdict } from "../policy/outcome.ts";
 import { describeMinute, describeSpan, plural, shown } from "./words.ts";
 
 /** Digests stand in full: whoever runs the host compares them. */
 const RECORD_SHOWN = 80;
+
+/** Who gets the TLS reports of a domain, one destination a line. */
+export function describeWish(reportDomain: string, wish: ShownWish): string[] {
+  const name = `_smtp._tls.${shown(reportDomain, 255)}`;
+  switch (wish.kind) {
+    case "failed":
+      return [`unknown: the look-up of ${name} failed: ${shown(wish.detail)}`];
+    case "none":
+      return [`nobody: ${name} asks for no reports: ${shown(wish.detail)}`];
+    case "destinations":
+      return [...wish.destinations.map(({ uri }) => shown(uri, 300)), ...wish.ignored.map((one) => `not used: ${shown(one, 300)}`)];
+  }
+}
 
 /** `mode enforce, id 2026…; lists mx1.example.org; fetched …, valid to …`. `now`: when the facts were used. */
 export function describeSts(sts: StsEvidence, now: number): string[] {

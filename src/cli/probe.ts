@@ -53,7 +53,7 @@ export async function openProbe(settings: Settings, kept: PolicyStore | undefine
     clean();
     throw error;
   });
-  const { resolver, findTlsa, sts } = lookups;
+  const { resolver, findTlsa, sts, findReportingWish } = lookups;
   // What the resolver is worth is asked once, now: afterwards it is a fact like any other.
   await resolver.testNow();
   const check = createCheck({
@@ -75,6 +75,7 @@ export async function openProbe(settings: Settings, kept: PolicyStore | undefine
       clock,
       judgeDane: createDaneJudge(),
     }),
+    findReportingWish,
     clock,
     random: Math.random,
   });

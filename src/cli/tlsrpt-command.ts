@@ -4,10 +4,12 @@ import type { Readable } from "node:stream";
 import type { Command } from "commander";
 import type { Answers, Request } from "../admin/handlers.ts";
 import { type ReportDay, reportDayOf, type TlsReportState } from "../queue/tls-reports.ts";
+import { readReport } from "../report/read.ts";
 import { messageOf } from "../thrown.ts";
 import type { Connection } from "./connection.ts";
 import { CliFailure, type CliIo, EXIT, parseLimit, print } from "./io.ts";
 import type { Shared } from "./shared.ts";
+import { renderReceived } from "./tlsrpt-read-text.ts";
 import { renderCounted, renderNone, renderPreview, renderReport, renderReports, renderSent } from "./tlsrpt-text.ts";
 import { renderJson } from "./words.ts";
 
@@ -106,10 +108,8 @@ export function registerTlsrptCommands(program: Command, shared: Shared): void {
 
   verb("read <file>", "show a report that was received: JSON, gzip, or the whole mail. Needs no relay").action((file: string) =>
     shared.run(async () => {
-      const { readReport } = await import("../report/read.ts");
       const read = readReport(await readFile(file, io));
       if (!read.ok) throw new CliFailure(EXIT.dataError, `${file === "-" ? "what was read" : file} is no TLS report: ${read.error}`);
-      const { renderReceived } = await import("./tlsrpt-read-text.ts");
       await print(io.stdout, shared.json() ? renderJson(read.value) : renderReceived(read.value));
       return EXIT.ok;
     }),

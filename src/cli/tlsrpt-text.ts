@@ -3,6 +3,7 @@ import type { CountedDay, OneReport, ReportList, ReportPreview, ReportSummary, S
 import type { AppliedPolicy, FailureDetail } from "../policy/observation.ts";
 import { type PolicyCount, type ReportDestination, reportDayOf } from "../queue/tls-reports.ts";
 import { readReport } from "../report/read.ts";
+import { describeWish } from "./evidence-text.ts";
 import { renderReceived } from "./tlsrpt-read-text.ts";
 import { type Column, describeMinute, describeWait, plural, renderFields, renderTable, shown } from "./words.ts";
 
@@ -139,18 +140,6 @@ export function renderPreview({ now, day, domain, document, to }: ReportPreview)
     ["goes to", describeWish(domain, to)],
   ]);
   return document === undefined ? `${card}\nNothing was counted, so there is no report.\n` : `${card}\n${renderDocument(document)}`;
-}
-
-function describeWish(domain: string, to: ReportPreview["to"]): string[] {
-  const name = `_smtp._tls.${shown(domain, 255)}`;
-  switch (to.kind) {
-    case "failed":
-      return [`unknown: the look-up of ${name} failed: ${shown(to.detail)}`];
-    case "none":
-      return [`nobody: ${name} asks for no reports: ${shown(to.detail)}`];
-    case "destinations":
-      return [...to.destinations.map(({ uri }) => shown(uri, 300)), ...to.ignored.map((one) => `not used: ${shown(one, 300)}`)];
-  }
 }
 
 /** A report of ours is read as anybody's would be. */

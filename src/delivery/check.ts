@@ -6,10 +6,11 @@
 import type { Clock } from "../clock.ts";
 import type { DeliverySettings } from "../config/settings.ts";
 import type { EmailAddress } from "../mail/address.ts";
-import type { NextHop } from "../mail/domain.ts";
+import type { Domain, NextHop } from "../mail/domain.ts";
 import { findLocalPolicy } from "../policy/local-policy.ts";
 import type { CheckDestination, CheckOptions, CheckStage, CheckStart, CheckVerdict } from "../queue/check.ts";
 import type { LeasedEntry, QueueId, QueuedRecipient } from "../queue/entry.ts";
+import { type FindReportingWish, showWish } from "../queue/reporting-wish.ts";
 import type { DeliveryProblem } from "../queue/settlement.ts";
 import { type AttemptIo, attemptDelivery } from "./attempt.ts";
 import {
@@ -39,6 +40,7 @@ export interface CheckIo extends FactsIo, HostIo {
   readonly decide: DecideHost;
   /** Made with `checkTimeouts`: a person waits for the answer. */
   readonly open: OpenSession;
+  readonly findReportingWish: FindReportingWish;
   readonly clock: Clock;
   readonly random: () => number;
 }
@@ -116,6 +118,7 @@ class Check {
     this.#emit({ stage: "mx", ...(plan.policy.mx !== undefined && { mx: plan.policy.mx }), hosts: inOrder, more });
     const { sts } = facts;
     this.#emit({ stage: "mta-sts", ...("policyDomain" in sts && { policyDomain: sts.policyDomain }), sts: plan.policy.sts });
+    await this.#tellOfReports(reportDomainOf(plan, route, this.#nextHop));
     for (const report of plan.skipped ?? []) this.#emit(ruledOut(report));
     if (plan.kind !== "attempt") {
       this.#conclude({ failed: [], problem: plan.problem, final: plan.kind === "fail" });
@@ -138,6 +141,13 @@ class Check {
       route: route.kind === "configured" ? { kind: "configured", setting: route.setting, host: route.host } : { kind: route.kind },
       published: findLocalPolicy(this.#nextHop, this.#rules.tls).published,
     };
+  }
+
+  /** Nothing depends on it: it is left out if the time is over first. */
+  async #tellOfReports(reportDomain: Domain | undefined): Promise<void> {
+    if (reportDomain === undefined) return;
+    const found = await this.#inTime(this.#io.findReportingWish(reportDomain));
+    if (found !== undefined) this.#emit({ stage: "tls-rpt", reportDomain, wish: showWish(found) });
   }
 
   async #walkAll(plan: DeliveryPlan & { kind: "attempt" }, hosts: readonly PlannedHost[]): Promise<Walked[]> {
@@ -211,16 +221,21 @@ class Check {
   /** A connection, unless none is wanted or the time is over first. */
   async #open(target: SessionTarget): Promise<OpenResult> {
     if (!this.#options.connect) return notOpened(target, "no connection was asked for");
-    const { signal } = this.#end;
     const opening = this.#io.open(target);
+    const result = await this.#inTime(opening);
+    if (result !== undefined) return result;
+    void opening.then((late) => (late.kind === "open" ? late.session.destroy() : undefined));
+    return notOpened(target, `the check ended before ${target.host} had answered`);
+  }
+
+  /** Undefined: the check has ended before. */
+  #inTime<T>(answer: Promise<T>): Promise<T | undefined> {
+    const { signal } = this.#end;
     const ended = new Promise<undefined>((resolve) => {
       if (signal.aborted) resolve(undefined);
       else signal.addEventListener("abort", () => resolve(undefined), { once: true });
     });
-    const result = await Promise.race([opening, ended]);
-    if (result !== undefined) return result;
-    void opening.then((late) => (late.kind === "open" ? late.session.destroy() : undefined));
-    return notOpened(target, `the check ended before ${target.host} had answered`);
+    return Promise.race([answer, ended]);
   }
 
   /** A message as far as an attempt looks at one. Nothing of it is ever said. */
@@ -256,6 +271,12 @@ class Check {
       ...(this.#cutShort && { cutShort: true }),
     });
   }
+}
+
+/** Whose reports tell of sessions there, also where no host may be tried now. */
+function reportDomainOf(plan: DeliveryPlan, route: Route, nextHop: NextHop): Domain | undefined {
+  if (plan.kind === "attempt") return plan.hosts[0]?.reportDomain;
+  return plan.kind === "defer" && route.kind === "mx" ? (nextHop as Domain) : undefined;
 }
 
 function channelOf({ tls }: Session): Pick<Through, "level" | "dane"> {

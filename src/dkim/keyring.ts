@@ -10,7 +10,7 @@ import { generateKey } from "../mail/dkim-key.ts";
 import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { DkimAlgorithm, FindSigningDomain, SignMessage } from "../mail/signing.ts";
-import type { Finding } from "../policy/facts.ts";
+import type { Finding, FindTxt } from "../policy/facts.ts";
 import type { DkimKey, DkimKeyStore } from "../queue/dkim-keys.ts";
 import { errorOf, messageOf } from "../thrown.ts";
 import { type DnsRecord, formatRecord, type KeyStatus, showKey } from "./shown.ts";
@@ -33,8 +33,7 @@ export type { DnsRecord, KeyStatus };
 
 export interface KeyringIo {
   readonly store: DkimKeyStore;
-  /** `ask(name, "TXT")` of the DNS client. */
-  findTxt(name: string): Promise<Finding<readonly Buffer[]>>;
+  readonly findTxt: FindTxt;
   /** Asked at the start and at each `reload`. `reportDomain`: the domain of tlsReports.from, where reports are sent by mail. */
   settings(): DkimSettings & { readonly reportDomain?: Domain };
   readonly clock: Clock;

@@ -7,7 +7,7 @@
 import type { Clock } from "../clock.ts";
 import type { EmitEvent } from "../events.ts";
 import type { Domain } from "../mail/domain.ts";
-import type { Finding, FindStsPolicy, StsFinding } from "../policy/facts.ts";
+import type { Finding, FindStsPolicy, FindTxt, StsFinding } from "../policy/facts.ts";
 import type { TlsFailure } from "../policy/outcome.ts";
 import {
   afterFetch,
@@ -38,8 +38,7 @@ export interface StsLookupSettings extends RefreshRules {
 }
 
 export interface StsLookupIo {
-  /** `ask(name, "TXT")` of the DNS client. */
-  readonly findTxt: (name: string) => Promise<Finding<readonly Buffer[]>>;
+  readonly findTxt: FindTxt;
   readonly fetch: FetchStsPolicy;
   readonly store: PolicyStore;
   readonly clock: Clock;

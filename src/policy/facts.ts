@@ -38,6 +38,9 @@ export interface NoSuchName {
 
 export type Finding<T> = Answer<T> | NoSuchName | LookupFailure;
 
+/** The TXT records of a name, each as its character-strings. */
+export type FindTxt = (name: string) => Promise<Finding<readonly Buffer[]>>;
+
 export interface MxRecord {
   readonly preference: number;
   /** As written in the record, lower case, without final dot; may be no host name at all. `""` is the root (null MX). */

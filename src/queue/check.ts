@@ -10,6 +10,7 @@ import type { DnssecState, StsFinding } from "../policy/facts.ts";
 import type { FloorSettings } from "../policy/local-policy.ts";
 import type { TlsOutcome } from "../policy/outcome.ts";
 import type { FetchedPolicy, StsDiscovery, StsFetchResult } from "../policy/sts-freshness.ts";
+import type { ShownWish } from "./reporting-wish.ts";
 import type { DeliveryProblem, HostReport } from "./settlement.ts";
 import type { KeptStsPolicy } from "./store.ts";
 
@@ -50,6 +51,14 @@ export interface CheckSts {
   readonly stage: "mta-sts";
   readonly policyDomain?: Domain;
   readonly sts: NextHopEvidence["sts"];
+}
+
+/** Whether somebody asks for TLS reports of sessions there, and where they go (RFC 8460 §3). Not told where nobody could ask. */
+export interface CheckReporting {
+  readonly stage: "tls-rpt";
+  /** The next hop, or the host that the operator named. */
+  readonly reportDomain: Domain;
+  readonly wish: ShownWish;
 }
 
 /** What DNS says of one host, and what follows for it. */
@@ -117,7 +126,7 @@ export interface CheckVerdict {
   readonly cutShort?: true;
 }
 
-export type CheckStage = CheckStart | CheckResolver | CheckMx | CheckSts | CheckHost | CheckConnection | CheckVerdict;
+export type CheckStage = CheckStart | CheckResolver | CheckMx | CheckSts | CheckReporting | CheckHost | CheckConnection | CheckVerdict;
 
 /** Runs one check and tells its stages in order; resolves after the verdict. Rejects only for our own faults. */
 export type CheckDestination = (

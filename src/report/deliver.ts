@@ -8,12 +8,12 @@ import { findByDomain, canonicalPattern } from "../mail/domain-pattern.ts";
 import type { EmailAddress } from "../mail/address.ts";
 import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
-import type { Finding, LookupFailure } from "../policy/facts.ts";
+import type { FindTxt } from "../policy/facts.ts";
 import type { ReportDestination, TlsReport, TlsReportChange, TlsReportStore } from "../queue/tls-reports.ts";
 import { buildReport } from "./build.ts";
 import { type DestinationsIo, type Tried, tryInOrder } from "./destinations.ts";
+import { findReportingPolicy } from "./find-policy.ts";
 import { lookAfterMail } from "./mail-out.ts";
-import { parseReportRecords, type ReportingPolicy } from "./rua.ts";
 import { holdsUpOthers, nextDayTry, nextLook, nextTry, type SendingTimes } from "./schedule.ts";
 
 export interface ReporterSettings extends SendingTimes {
@@ -29,9 +29,6 @@ export interface ReporterSettings extends SendingTimes {
   /** How long ended reports are kept, in milliseconds. */
   readonly keep: number;
 }
-
-/** `_smtp._tls.` and the domain, TXT. */
-export type FindTxt = (name: string) => Promise<Finding<readonly Buffer[]>>;
 
 export interface DeliverIo extends Omit<DestinationsIo, "perHost"> {
   readonly reports: Pick<TlsReportStore, "findRua" | "counts">;
@@ -72,14 +69,6 @@ export async function deliver(claimed: TlsReport, now: number, ordered: boolean,
     { ...io, perHost: settings.perHost },
   );
   return conclude({ ...report, destinations: tried.destinations }, tried, now, settings, io);
-}
-
-/** The record as it is now (RFC 8460 §3). */
-export async function findReportingPolicy(domain: Domain, findTxt: FindTxt): Promise<ReportingPolicy | LookupFailure> {
-  const found = await findTxt(`_smtp._tls.${domain}`);
-  // A question without an answer does not say that there is no record.
-  if (found.kind === "failed") return found;
-  return parseReportRecords(found.kind === "answer" ? found.records : []);
 }
 
 function whyNotSent(domain: Domain, { offBecause, exclude }: ReporterSettings): string | undefined {

@@ -9,11 +9,12 @@ import type { Clock } from "../clock.ts";
 import type { EmitEvent } from "../events.ts";
 import { domainOf } from "../mail/address.ts";
 import type { Domain } from "../mail/domain.ts";
-import type { LookupFailure } from "../policy/facts.ts";
+import type { FindTxt, LookupFailure } from "../policy/facts.ts";
 import { boundsOf, type ClaimedReport, type ReportDay, reportDayOf, type TlsReport, type TlsReportStore } from "../queue/tls-reports.ts";
 import { errorOf } from "../thrown.ts";
 import { buildReport } from "./build.ts";
-import { type DeliverIo, deliver, findReportingPolicy, type FindTxt, type ReporterSettings } from "./deliver.ts";
+import { type DeliverIo, deliver, type ReporterSettings } from "./deliver.ts";
+import { findReportingPolicy } from "./find-policy.ts";
 import { createHostLimit } from "./host-limit.ts";
 import type { MailOutIo } from "./mail-out.ts";
 import { newReportId } from "./naming.ts";
@@ -24,7 +25,7 @@ import { oldestReported } from "./schedule.ts";
 import { createSteadyClock } from "./steady-clock.ts";
 import { afterAcceptance, afterRefusal } from "./suppress.ts";
 
-export type { FindTxt, ReporterSettings } from "./deliver.ts";
+export type { ReporterSettings } from "./deliver.ts";
 
 export interface ReporterIo extends MailOutIo {
   readonly reports: TlsReportStore;

@@ -151,10 +151,10 @@ describe("a check on the socket", () => {
     const { lines, done } = stream(control.path, { destination: "Jo@EXAMPLE.net", tag: "required", connect: false }, (line) => {
       seen.push(line["stage"]);
       // Nothing is held back: the last stage is let go only once all others have come.
-      if (seen.length === 6) release();
+      if (seen.length === 7) release();
     });
     expect(await done).toBe(200);
-    expect(seen).toEqual(["destination", "resolver", "mx", "mta-sts", "host", "connection", "verdict"]);
+    expect(seen).toEqual(["destination", "resolver", "mx", "mta-sts", "tls-rpt", "host", "connection", "verdict"]);
     expect(io.calls).toEqual([{ name: "check", value: { nextHop: "example.net", options: { connect: false, tag: "required" } } }]);
     const advice = lines.at(-1)?.["advice"] as { whoActs: string; meanwhile: string[] };
     expect(advice.whoActs).toContain("publish a TLSA record for the key that mx2.example.net uses now");

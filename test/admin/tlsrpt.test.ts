@@ -104,8 +104,9 @@ describe("reports", () => {
       kind: "failed",
       detail: "SERVFAIL from 127.0.0.1",
     });
-    reporter.preview = () => Promise.resolve({ document: "{}", policy: { kind: "none", detail: "there is no record" } });
-    expect((await answer("tlsrpt/preview", { domain: "example.net" }, io)).to).toEqual({ kind: "none", detail: "there is no record" });
+    const none = { kind: "none", reason: "absent", detail: "there is no record" } as const;
+    reporter.preview = () => Promise.resolve({ document: "{}", policy: none });
+    expect((await answer("tlsrpt/preview", { domain: "example.net" }, io)).to).toEqual(none);
   });
 
   test("without a running relay what is kept can be seen, and nothing sent or looked up", async () => {

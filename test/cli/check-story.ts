@@ -179,6 +179,11 @@ const opening: readonly CheckStage[] = [
     more: 0,
   },
   { stage: "mta-sts", policyDomain: "example.net" as Domain, sts },
+  {
+    stage: "tls-rpt",
+    reportDomain: "example.net" as Domain,
+    wish: { kind: "destinations", destinations: [{ kind: "mailto", uri: "mailto:tls@example.net" }], ignored: [] },
+  },
 ];
 
 const badHost: readonly CheckStage[] = [

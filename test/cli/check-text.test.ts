@@ -6,7 +6,7 @@ import { describeRules, describeSts, describeTls, describeTlsaEvidence, describe
 import { renderPolicies, renderPolicy, renderRefresh } from "../../src/cli/policy-text.ts";
 import { renderWhy } from "../../src/cli/why-text.ts";
 import { renderJsonLine } from "../../src/cli/words.ts";
-import type { NextHop } from "../../src/mail/domain.ts";
+import type { Domain, NextHop } from "../../src/mail/domain.ts";
 import type { HostProof } from "../../src/policy/host-facts.ts";
 import type { DnssecState } from "../../src/policy/facts.ts";
 import type { StsEvidence, TlsaEvidence } from "../../src/policy/evidence.ts";
@@ -163,6 +163,7 @@ describe("facts in words", () => {
 
 describe("check", () => {
   const text = (line: CheckLine | CheckStage): string => renderStage(line, NOW);
+  const reporting = { stage: "tls-rpt", reportDomain: "example.net" as Domain } as const;
   const base = { stage: "verdict", nextHop: "example.net" as NextHop, failed: [] } as const;
   const lines: [name: string, line: CheckLine, text: RegExp][] = [
     [
@@ -221,6 +222,36 @@ describe("check", () => {
       /\nroute +used +smtp\.example\.com \(relayhost\)\n$/,
     ],
     ["a policy in testing", { stage: "mta-sts", sts: { ...sts, mode: "testing" } }, /^MTA-STS +watch +testing/],
+    [
+      "reports go to several, and something else stood there",
+      {
+        ...reporting,
+        wish: {
+          kind: "destinations",
+          destinations: [
+            { kind: "mailto", uri: "mailto:tls@example.net" },
+            { kind: "https", uri: "https://example.net/v1" },
+          ],
+          ignored: ['"ftp:x": it is neither mailto nor https'],
+        },
+      },
+      /^TLS-RPT +ok +mailto:tls@example\.net\n +https:\/\/example\.net\/v1\n +not used: "ftp:x": it is neither mailto nor https\n$/,
+    ],
+    [
+      "nobody asks for reports",
+      { ...reporting, wish: { kind: "none", reason: "absent", detail: "there is no record" } },
+      /^TLS-RPT +none +nobody: _smtp\._tls\.example\.net asks for no reports: there is no record\n$/,
+    ],
+    [
+      "a record that cannot be used is worth a look",
+      { ...reporting, wish: { kind: "none", reason: "no-usable-uri", detail: "it has no rua" } },
+      /^TLS-RPT +warn +nobody: .*it has no rua\n$/,
+    ],
+    [
+      "who asks for reports is not known",
+      { ...reporting, wish: { kind: "failed", detail: "SERVFAIL" } },
+      /^TLS-RPT +warn +unknown: the look-up of _smtp\._tls\.example\.net failed: SERVFAIL\n$/,
+    ],
     [
       "MX that could not be looked up",
       { stage: "mx", mx: { kind: "failed", detail: "SERVFAIL" }, hosts: [], more: 0 },

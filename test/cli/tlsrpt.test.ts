@@ -242,7 +242,7 @@ describe("words", () => {
       renderReports({ now: NOW, reports: [dirty], next: evil }),
       renderReport({ ...oneReport, report: dirty }),
       renderSent({ ...oneReport, report: dirty }),
-      renderPreview({ ...preview, to: { kind: "none", detail: evil } }),
+      renderPreview({ ...preview, to: { kind: "none", reason: "invalid", detail: evil } }),
       renderPreview({ ...preview, to: { kind: "failed", detail: evil } }),
       renderPreview({ ...preview, to: { kind: "destinations", destinations: [{ kind: "https", uri: evil }], ignored: [evil] } }),
       renderKeys({ now: NOW, keys: keyList.keys.map((key) => ({ ...key, problem: evil })) }, { running: true }),

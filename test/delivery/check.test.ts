@@ -84,6 +84,7 @@ async function worldOf(world: World) {
   }
   const connect = connectorFor(ca.pem);
   const dialled: string[] = [];
+  const asked: string[] = [];
   const rules: DeliveryRules = {
     delivery: settings.delivery,
     tls: settings.tls,
@@ -120,6 +121,10 @@ async function worldOf(world: World) {
     dnssec: () => world.dnssec ?? VALIDATING,
     findDane: () => Promise.resolve(undefined),
     decide,
+    findReportingWish: (reportDomain) => {
+      asked.push(reportDomain);
+      return Promise.resolve({ kind: "none", reason: "absent", detail: "there is no record" });
+    },
     open: (target) => {
       dialled.push(target.host);
       // Real sockets, at whatever port the receiver has.
@@ -135,7 +140,7 @@ async function worldOf(world: World) {
   const check = (options: Partial<CheckOptions> = {}, stop = new AbortController().signal): Promise<CheckStage[]> =>
     createCheck(io)(NEXT_HOP, { connect: true, ...options }, (stage) => stages.push(stage), stop).then(() => stages);
   const heard = (host: string): readonly string[] => receivers.get(addressOf(host))?.heard ?? [];
-  return { check, stages, heard, dialled };
+  return { check, stages, heard, dialled, asked };
 }
 
 /** The session as it was asked for: where it really went is the test's affair. */
@@ -173,6 +178,7 @@ describe("every host is met", () => {
       "resolver",
       "mx",
       "mta-sts",
+      "tls-rpt",
       ...["host 0", "connection 0", "host 1", "connection 1", "host 2", "connection 2"],
       "verdict",
     ]);
@@ -219,14 +225,14 @@ describe("every host is met", () => {
     while (world.heard("mx2.dest.test").at(-1) !== "tls QUIT") await new Promise((resolve) => setTimeout(resolve, 1));
     expect(order(world.stages).at(-1)).toBe("host 0");
     greet();
-    expect(order(await done).slice(4)).toEqual(["host 0", "connection 0", "host 1", "connection 1", "verdict"]);
+    expect(order(await done).slice(5)).toEqual(["host 0", "connection 0", "host 1", "connection 1", "verdict"]);
   });
 
   test("what is behind this relay itself is not asked for (RFC 5321 §5.1)", async () => {
     const own = { address: "203.0.113.1" };
     const behind = await worldOf({ hosts: { "mx1.dest.test": { behaviour: {} }, "mx2.dest.test": own, "mx3.dest.test": {} } });
     const stages = await behind.check();
-    expect(order(stages).slice(4)).toEqual(["host 0", "connection 0", "host 1", "verdict"]);
+    expect(order(stages).slice(5)).toEqual(["host 0", "connection 0", "host 1", "verdict"]);
     expect(verdictOf(stages)).toMatchObject({ kind: "refused", failed: ["mx1.dest.test"], problem: { type: "starttls-not-supported" } });
     const first = await worldOf({ hosts: { "mx1.dest.test": own, "mx2.dest.test": {} } });
     expect(verdictOf(await first.check())).toMatchObject({ kind: "undeliverable", final: true, problem: { type: "loop" } });
@@ -320,12 +326,57 @@ describe("as a message with a tag (RFC 8689)", () => {
   });
 });
 
+describe("whose TLS reports tell of sessions there is asked (RFC 8460 §3)", () => {
+  const one = { "mx1.dest.test": {} };
+  const cases: [name: string, world: World, asked: string[]][] = [
+    ["the domain", { hosts: one }, ["dest.test"]],
+    ["also where nobody may be dialled now", { hosts: {}, mx: LOOKUP_FAILED }, ["dest.test"]],
+    [
+      "nobody where no mail is taken",
+      {
+        hosts: {},
+        mx: { kind: "answer", records: [{ preference: 0, exchange: "" }], security: "secure", canonicalName: NEXT_HOP, expires: FAR },
+      },
+      [],
+    ],
+    ["the relay host", { hosts: {}, delivery: { relayhost: { host: "smtp.relay.test" } } }, ["smtp.relay.test"]],
+    ["nobody where it goes without TLS", { hosts: {}, delivery: { relayhost: { host: "smtp.relay.test", tls: "none" } } }, []],
+    ["nobody for a name of this network", { hosts: {}, delivery: { relayhost: { host: "relay" } } }, []],
+  ];
+  for (const [name, world, asked] of cases)
+    test(name, async () => {
+      const made = await worldOf(world);
+      const stages = await made.check({ connect: false });
+      expect(made.asked).toEqual(asked);
+      const told = stages.flatMap((stage) => (stage.stage === "tls-rpt" ? [stage.reportDomain] : []));
+      expect(told).toEqual(asked);
+    });
+
+  test("what the record says is told, and nothing else of it", async () => {
+    const rua = { kind: "https", uri: "https://dest.test/v1", url: "https://dest.test/v1" } as const;
+    const wish = { kind: "destinations", destinations: [rua], ignored: ['"ftp:x": it is neither mailto nor https'] } as const;
+    const world = await worldOf({ hosts: one, io: { findReportingWish: () => Promise.resolve(wish) } });
+    expect((await world.check({ connect: false }))[4]).toEqual({
+      stage: "tls-rpt",
+      reportDomain: "dest.test",
+      wish: { ...wish, destinations: [{ kind: "https", uri: "https://dest.test/v1" }] },
+    });
+  });
+
+  test("a question without an answer is told as one, and the check goes on", async () => {
+    const world = await worldOf({ hosts: one, io: { findReportingWish: () => Promise.resolve(LOOKUP_FAILED) } });
+    const stages = await world.check({ connect: false });
+    expect(stages[4]).toMatchObject({ stage: "tls-rpt", wish: { kind: "failed", detail: LOOKUP_FAILED.detail } });
+    expect(verdictOf(stages).kind).toBe("deliverable");
+  });
+});
+
 describe("bounds", () => {
   test("without connections nobody is dialled", async () => {
     const world = await worldOf({ hosts: { "mx1.dest.test": {}, "mx2.dest.test": {} } });
     const stages = await world.check({ connect: false });
     expect(world.dialled).toEqual([]);
-    expect(order(stages).slice(4)).toEqual(["host 0", "host 1", "verdict"]);
+    expect(order(stages).slice(5)).toEqual(["host 0", "host 1", "verdict"]);
     expect(verdictOf(stages)).toMatchObject({ kind: "deliverable", through: { host: "mx1.dest.test", proof: "dnssec" }, failed: [] });
     expect(verdictOf(stages).through).not.toHaveProperty("address");
   });
