@@ -157,17 +157,20 @@ export class Reception implements DataSink {
   }
 
   /**
-   * Whose DKIM signature the message gets: one of its author, where that is plain and this client may send as it, for we
-   * vouch for it (RFC 6376 §1.1). A message with two From fields shows some readers another author (§8.15). One that bears
+   * Whose DKIM signature the message gets: one of its first author, where that is plain and this client may send as all of them,
+   * for we vouch for it (RFC 6376 §1.1). A message with two From fields shows some readers another author (§8.15). One that bears
    * a signature gets ours too: it may be of anybody, and what we or those before us changed may have broken it (§4.1).
    */
   #findSigningDomain(block: Buffer, scan: HeaderScan): Domain | undefined {
     const { findSigningDomain } = this.#desk;
     const [field, second] = scan.from;
     if (findSigningDomain === undefined || field === undefined || second !== undefined) return undefined;
-    const author = parseAddress(readMailboxes(fieldText(block, field))?.[0] ?? "");
-    if (!author.ok || this.#submittal.judgeSender(author.value) !== undefined) return undefined;
-    const domain = domainOf(author.value);
+    const authors = (readMailboxes(fieldText(block, field)) ?? []).map((mailbox) => parseAddress(mailbox));
+    const [first] = authors;
+    if (first?.ok !== true) return undefined;
+    // Readers may see any of several authors, so the client must be free to send as each.
+    if (!authors.every((author) => author.ok && this.#submittal.judgeSender(author.value) === undefined)) return undefined;
+    const domain = domainOf(first.value);
     return literalAddress(domain) === undefined ? findSigningDomain(domain as Domain) : undefined;
   }
 

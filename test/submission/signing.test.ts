@@ -46,6 +46,8 @@ describe("the author decides", () => {
     ["with another's signature", "DKIM-Signature: v=1; d=other.test\r\nFrom: a@signed.test", true],
     // Whoever may not send as it gets no signature that says so.
     ["a domain that this client may not send as", "From: a@sub.signed.test", false],
+    ["beside an author that this client may not send as", "From: a@signed.test, boss@elsewhere.test", false],
+    ["in a group with one", "From: us: a@signed.test, boss@elsewhere.test;", false],
   ];
   for (const [name, header, signed] of cases)
     test(`${name}: ${signed ? "signed" : "not signed"}`, async () => {
