@@ -118,7 +118,7 @@ function readPolicy(value: unknown): ReceivedPolicy {
 
 /** §4's older wording has one string with semicolons, and some have one with line ends. */
 function policyLines(value: unknown): unknown[] {
-  return typeof value === "string" ? value.split(/[\n;]/) : listOf(value);
+  return typeof value === "string" ? value.split(/[\n;]/, LONGEST_LIST) : listOf(value);
 }
 
 function readDetail(value: unknown): ReceivedDetail {

@@ -260,6 +260,8 @@ describe("hostile files", () => {
     expect(report.organization?.slice(0, 8)).toBe("?]0;x?yy");
     expect(report.policies[0]?.domain).toBe("a?b");
   });
+  test("a list in one text is as bounded as a list", () =>
+    expect(policyIn({ policy: { "policy-string": "a;".repeat(200_000) } })?.strings).toHaveLength(100_000));
   test("__proto__ is a member like any other", () =>
     expect(reportIn('{"policies":[],"__proto__":{"report-id":"x"}}')).toEqual({ policies: [] }));
 
