@@ -5,8 +5,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { runLab } from "./launch.ts";
 import type { Verdict } from "./run.ts";
-import { STORIES } from "./stories.ts";
-import { TABLE } from "./table.ts";
+import { ALL_STORIES, TABLE } from "./table.ts";
 
 const verdicts = new Map<string, Verdict>();
 const progress: string[] = [];
@@ -28,7 +27,7 @@ describe.each(TABLE)("$subject", ({ subject, scenarios }) => {
 });
 
 describe("Stories", () => {
-  test.each(named("Stories", STORIES))("$title", ({ key }) => {
+  test.each(named("Stories", ALL_STORIES))("$title", ({ key }) => {
     expect(verdicts.get(key)?.wrong ?? "no verdict").toEqual([]);
   });
 });

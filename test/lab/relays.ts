@@ -1,5 +1,8 @@
 /** The relays of the lab: the real program with the settings that scenarios choose from, each in a process of its own. */
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { merge, Relay, type RelayConfiguration } from "../support/relay.ts";
+import type { RelayClock } from "../support/relay-clock.ts";
 import { makeTempFolder } from "../support/temp.ts";
 import { FIXED } from "./world/addresses.ts";
 
@@ -78,13 +81,26 @@ export function relayConfiguration(settings: RelaySettings, over: RelayConfigura
   return merge(base, over);
 }
 
-export async function startLabRelay(configuration: RelayConfiguration): Promise<Relay> {
+export async function startLabRelay(configuration: RelayConfiguration, clock?: RelayClock): Promise<Relay> {
   const program = process.env["POSTERN_LAB_PROGRAM"];
-  const relay = new Relay(await makeTempFolder("lab-relay"), { configuration, ...(program !== undefined && { program }) });
+  const relay = new Relay(await makeTempFolder("lab-relay"), {
+    configuration,
+    ...(program !== undefined && { program }),
+    ...(clock !== undefined && { environment: clock.environment }),
+  });
   try {
     return await relay.start();
   } catch (error) {
     await relay[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** For whoever looks into a failure: POSTERN_LAB_LOGS names a folder for the logs of relays and servers. */
+export async function keepLog({ events, output }: Relay, name: string): Promise<void> {
+  const kept = process.env["POSTERN_LAB_LOGS"];
+  if (kept === undefined) return;
+  await mkdir(kept, { recursive: true });
+  const file = join(kept, `relay-${name.replaceAll(/[^A-Za-z0-9]+/g, "-").slice(0, 60)}.log`);
+  await writeFile(file, [...events.map((event) => JSON.stringify(event)), ...output].join("\n"));
 }

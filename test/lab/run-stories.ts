@@ -1,11 +1,14 @@
 /** Runs the stories, each with a relay of its own, a few side by side, once the table is done with the machine. */
+import { join } from "node:path";
 import { messageOf } from "../../src/thrown.ts";
-import { relayConfiguration, startLabRelay } from "./relays.ts";
+import type { RelayConfiguration } from "../support/relay.ts";
+import { RelayClock } from "../support/relay-clock.ts";
+import { keepLog, relayConfiguration, startLabRelay } from "./relays.ts";
 import { settingsFor } from "./relay-settings.ts";
 import type { Verdict } from "./run.ts";
 import type { Story } from "./scenario.ts";
 import type { Site } from "./site.ts";
-import { Stage } from "./stage.ts";
+import { siteOf, Stage } from "./stage.ts";
 import type { World } from "./world/world.ts";
 
 export interface Play {
@@ -43,15 +46,23 @@ export async function runPlays(
   await Promise.all([worker(), worker(), worker(), worker()]);
 }
 
+let clocks = 0;
+
+function settingsOf({ settings = {} }: Story, sites: ReadonlyMap<string, Site>): RelayConfiguration {
+  return typeof settings === "function" ? settings((label) => siteOf(sites, label)) : settings;
+}
+
 async function runPlay({ story, sites }: Play, world: World): Promise<Verdict> {
   const settings = await settingsFor(world, [...sites.values()]);
-  await using relay = await startLabRelay(relayConfiguration(settings, story.settings ?? {}));
-  const stage = new Stage({ relay, world, sites });
+  const clock = story.begins === undefined ? undefined : new RelayClock(join(world.ground.folder, `clock-${++clocks}`), story.begins());
+  await using relay = await startLabRelay(relayConfiguration(settings, settingsOf(story, sites)), clock);
+  const stage = new Stage({ relay, world, sites, ...(clock !== undefined && { clock }) });
   try {
     await story.run(stage);
   } catch (error) {
     stage.wrong.push(messageOf(error));
   }
+  await keepLog(relay, `story ${story.name}`);
   return {
     subject: "Stories",
     name: story.name,

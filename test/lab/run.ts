@@ -1,11 +1,10 @@
 /** Runs the table: builds a domain for every scenario and its control, mails to all of them at once, and judges. */
-import { cp, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { cp } from "node:fs/promises";
 import type { LogEvent, Relay } from "../support/relay.ts";
 import { waitUntil } from "../support/temp.ts";
 import { askRelay, checkSite, compareCheck, isCheckable } from "./check.ts";
 import { describeOutcome, judge, judgeSecrecy, type Outcome } from "./judge.ts";
-import { RELAYS, type RelayName, relayConfiguration, startLabRelay } from "./relays.ts";
+import { keepLog, RELAYS, type RelayName, relayConfiguration, startLabRelay } from "./relays.ts";
 import type { Expected, Scenario, ScenarioGroup, Story } from "./scenario.ts";
 import { Site } from "./site.ts";
 import { Submitter } from "./submit.ts";
@@ -75,7 +74,9 @@ export async function runTable(
   );
   await readMailboxes(world, trials, outcomes);
   report("every message is settled");
-  await keepLogs(relays, folder);
+  const kept = process.env["POSTERN_LAB_LOGS"];
+  if (kept !== undefined) await cp(folder, kept, { recursive: true });
+  for (const [name, relay] of relays) await keepLog(relay, name);
   const questions = await world.resolver.questions();
   const wrong = new Map<Trial, string[]>();
   for (const trial of trials) {
@@ -170,15 +171,6 @@ async function readMailboxes(world: World, trials: readonly Trial[], outcomes: M
     const mails = await world.real.get(real)?.mailbox.waitFor(`Subject: ${id}\r\n`);
     outcomes.set(trial, { ...outcome, inMailbox: mails?.some((mail) => mail.recipient === recipient) === true });
   }
-}
-
-/** For whoever looks into a failure: POSTERN_LAB_LOGS names a folder for the logs of relays and servers. */
-async function keepLogs(relays: ReadonlyMap<string, Relay>, folder: string): Promise<void> {
-  const kept = process.env["POSTERN_LAB_LOGS"];
-  if (kept === undefined) return;
-  await cp(folder, kept, { recursive: true });
-  for (const [name, { events, output }] of relays)
-    await writeFile(join(kept, `relay-${name}.log`), [...events.map((event) => JSON.stringify(event)), ...output].join("\n"));
 }
 
 /** So many at once, in order. */

@@ -45,7 +45,10 @@ export interface ScenarioGroup {
 export interface Story {
   readonly name: string;
   readonly section: string;
-  readonly settings?: RelayConfiguration;
+  /** Also as they follow from its domains. */
+  readonly settings?: RelayConfiguration | ((site: (label: string) => Site) => RelayConfiguration);
+  /** What the relay believes the time is when it starts: with it, the stage can make time pass. */
+  readonly begins?: () => number;
   /** Fills in the domains it needs. */
   readonly prepare: (makeSite: (label: string) => Site) => void | Promise<void>;
   /** Says what went wrong by `stage.expect`. */

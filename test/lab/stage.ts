@@ -1,5 +1,6 @@
 /** Where a story plays: its relay, its domains, and ways to send, wait, retry, and change the world in between. */
 import type { LogEvent, Relay } from "../support/relay.ts";
+import type { RelayClock } from "../support/relay-clock.ts";
 import { waitUntil } from "../support/temp.ts";
 import { askRelay } from "./check.ts";
 import { channelOf } from "./judge.ts";
@@ -14,6 +15,13 @@ export interface StageIo {
   readonly relay: Relay;
   readonly world: World;
   readonly sites: ReadonlyMap<string, Site>;
+  readonly clock?: RelayClock;
+}
+
+export function siteOf(sites: ReadonlyMap<string, Site>, label: string): Site {
+  const found = sites.get(label);
+  if (found === undefined) throw new Error(`the story has no site ${label}`);
+  return found;
 }
 
 export class Stage {
@@ -24,17 +32,27 @@ export class Stage {
   readonly course: string[] = [];
   readonly #sites: ReadonlyMap<string, Site>;
   readonly #seen = new Map<string, number>();
+  readonly #clock: RelayClock | undefined;
 
-  constructor({ relay, world, sites }: StageIo) {
+  constructor({ relay, world, sites, clock }: StageIo) {
     this.relay = relay;
     this.world = world;
     this.#sites = sites;
+    this.#clock = clock;
   }
 
   site(label: string): Site {
-    const found = this.#sites.get(label);
-    if (found === undefined) throw new Error(`the story has no site ${label}`);
-    return found;
+    return siteOf(this.#sites, label);
+  }
+
+  /** The relay's clock, in a story that says when it begins. */
+  get clock(): RelayClock {
+    if (this.#clock === undefined) throw new Error("the story does not say when it begins");
+    return this.#clock;
+  }
+
+  pass(milliseconds: number): Promise<void> {
+    return this.clock.pass(milliseconds, this.relay);
   }
 
   expect(text: string, holds: boolean): void {

@@ -1,5 +1,6 @@
 /** All scenarios, by subject. */
 import type { ScenarioGroup, Story } from "./scenario.ts";
+import { REPORT_STORIES } from "./reports/stories.ts";
 import { both } from "./scenarios/both.ts";
 import { dane, tlsaRecords } from "./scenarios/dane.ts";
 import { dnssec } from "./scenarios/dnssec.ts";
@@ -11,6 +12,8 @@ import { realReceivers } from "./scenarios/real.ts";
 import { requireTls, tlsRequiredNo } from "./scenarios/requiretls.ts";
 import { resolvers } from "./scenarios/resolvers.ts";
 import { STORIES } from "./stories.ts";
+
+export const ALL_STORIES: readonly Story[] = [...REPORT_STORIES, ...STORIES];
 
 export const TABLE: readonly ScenarioGroup[] = [
   mtaSts,
@@ -38,5 +41,5 @@ export function select(pattern: string): ScenarioGroup[] {
 }
 
 export function selectStories(pattern: string): readonly Story[] {
-  return STORIES.filter(({ name }) => `stories: ${name}`.toLowerCase().includes(pattern.toLowerCase()));
+  return ALL_STORIES.filter(({ name }) => `stories: ${name}`.toLowerCase().includes(pattern.toLowerCase()));
 }
