@@ -2,7 +2,7 @@
  * What is kept of published policy, and what the operator makes of it, as answers: the desk's values in, plain values for the
  * command line and JSON out. Domains are checked here, as they come from whoever asked.
  */
-import { type Domain, type NextHop, parseDomain, parseNextHop } from "../mail/domain.ts";
+import type { Domain } from "../mail/domain.ts";
 import type { DnssecState } from "../policy/facts.ts";
 import {
   type DomainSettings,
@@ -16,7 +16,7 @@ import {
 import { parseStsPolicy, type StsMode } from "../policy/sts-policy.ts";
 import type { PolicyDesk, PolicyRefresh } from "../queue/check.ts";
 import type { KeptStsPolicy } from "../queue/store.ts";
-import { BadRequest } from "./bad-request.ts";
+import { askedDomain, askedNextHop } from "./asked.ts";
 
 export interface PolicyIo {
   readonly policies: PolicyDesk;
@@ -77,7 +77,7 @@ export async function showPolicy(domain: string | undefined, { policies, dnssec,
   const state = dnssec();
   const common = { now: clock.now(), ...(state !== undefined && { dnssec: state }) };
   if (domain === undefined) return { ...common, ...shownLocal(relayPolicy(floors)), domains: floors.domains };
-  const nextHop = nextHopOf(domain);
+  const nextHop = askedNextHop(domain);
   const [kept, daneSeen] = await Promise.all([
     // An address literal has no policy (RFC 8461 §3.4).
     nextHop.startsWith("[") ? undefined : policies.show(nextHop as Domain),
@@ -93,17 +93,8 @@ export async function showPolicy(domain: string | undefined, { policies, dnssec,
 }
 
 export async function refreshPolicy(domain: string, { policies, clock }: PolicyIo): Promise<PolicyRefreshed> {
-  const parsed = parseDomain(domain);
-  if (!parsed.ok) throw new BadRequest(parsed.error);
-  const refreshed = await policies.refresh(parsed.value);
+  const refreshed = await policies.refresh(askedDomain(domain));
   return { ...refreshed, now: clock.now() };
-}
-
-/** A domain, an address literal, or the domain of an address. */
-export function nextHopOf(text: string): NextHop {
-  const parsed = parseNextHop(text.slice(text.lastIndexOf("@") + 1));
-  if (!parsed.ok) throw new BadRequest(parsed.error);
-  return parsed.value;
 }
 
 function shownLocal({ floor, host, published }: LocalPolicy): Pick<PolicyView, "floor" | "host" | "published"> {

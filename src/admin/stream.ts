@@ -6,8 +6,8 @@ import { z } from "zod";
 import type { CheckDestination, CheckStage, CheckVerdict } from "../queue/check.ts";
 import type { HostReport } from "../queue/settlement.ts";
 import { type Advice, advise } from "./advice.ts";
+import { askedNextHop } from "./asked.ts";
 import { BadRequest } from "./bad-request.ts";
-import { nextHopOf } from "./policies.ts";
 
 const checkRequest = z.strictObject({
   /** A domain, an address literal in brackets, or an e-mail address. */
@@ -32,7 +32,7 @@ export async function runCheck(
   if (!checked.success)
     throw new BadRequest(checked.error.issues.map(({ path, message }) => `${path.join(".") || "check"}: ${message}`).join("; "));
   const { destination, tag, connect } = checked.data;
-  const nextHop = nextHopOf(destination);
+  const nextHop = askedNextHop(destination);
   const met = new Met();
   const tell = (stage: CheckStage): void => {
     met.take(stage);

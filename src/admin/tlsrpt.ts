@@ -2,7 +2,7 @@
  * TLS-RPT as it is seen here (RFC 8460): what was counted, which reports wait, went out or failed, and what one would say now.
  * Requests in, plain values for the command line and JSON out. Days and domains are checked here, as they come from whoever asked.
  */
-import { type Domain, parseDomain } from "../mail/domain.ts";
+import type { Domain } from "../mail/domain.ts";
 import { bad, good, type Parsed } from "../mail/parsed.ts";
 import type { LookupFailure } from "../policy/facts.ts";
 import { type ReportingWish, type ShownWish, showWish } from "../queue/reporting-wish.ts";
@@ -15,6 +15,7 @@ import {
   type TlsReportState,
   type TlsReportStore,
 } from "../queue/tls-reports.ts";
+import { askedDomain } from "./asked.ts";
 import { BadRequest } from "./bad-request.ts";
 
 /** What the running relay can do beyond looking: report/reporter.ts. */
@@ -124,7 +125,7 @@ export async function listCounted(request: CountedRequest, { reports, clock }: R
   const day = dayOf(request.day) ?? reportDayOf(now);
   const { domain, limit, after, failed } = request;
   if (domain !== undefined) {
-    const reportDomain = domainOf(domain);
+    const reportDomain = askedDomain(domain);
     const policies = await reports.counts(day, reportDomain);
     return { now, day, domains: policies.length === 0 ? [] : [addUp(reportDomain, policies)] };
   }
@@ -145,7 +146,7 @@ export async function listCounted(request: CountedRequest, { reports, clock }: R
 export async function listReports({ day, domain, state, limit, after }: ListRequest, { reports, clock }: ReportIo): Promise<ReportList> {
   const asked = {
     ...(day !== undefined && { day: dayOf(day) }),
-    ...(domain !== undefined && { reportDomain: domainOf(domain) }),
+    ...(domain !== undefined && { reportDomain: askedDomain(domain) }),
     ...(state !== undefined && { state }),
   };
   const page = await reports.list(asked, { limit, ...(after !== undefined && { after }) });
@@ -171,7 +172,7 @@ export async function sendReport(domain: string, day: string | undefined, { repo
 /** Of today, unless a day is named. */
 export async function previewReport(domain: string, day: string | undefined, io: ReportIo): Promise<ReportPreview> {
   const now = io.clock.now();
-  const asked = { now, day: dayOf(day) ?? reportDayOf(now), domain: domainOf(domain) };
+  const asked = { now, day: dayOf(day) ?? reportDayOf(now), domain: askedDomain(domain) };
   const desk = deskOf(io.reporter);
   const [counted, { document, policy }] = await Promise.all([
     io.reports.counts(asked.day, asked.domain),
@@ -215,7 +216,7 @@ export async function summariseReports({ reports, clock }: ReportIo): Promise<Re
 
 /** A day and a domain; yesterday's report is the one that people mean. */
 function askedFor(domain: string, day: string | undefined, now: number): { now: number; day: ReportDay; domain: Domain } {
-  return { now, day: dayOf(day) ?? reportDayOf(now - DAY_MS), domain: domainOf(domain) };
+  return { now, day: dayOf(day) ?? reportDayOf(now - DAY_MS), domain: askedDomain(domain) };
 }
 
 function dayOf<T extends string | undefined>(text: T): ReportDay | (T extends string ? never : undefined) {
@@ -224,12 +225,6 @@ function dayOf<T extends string | undefined>(text: T): ReportDay | (T extends st
   const day = parseReportDay(text);
   if (!day.ok) throw new BadRequest(day.error);
   return day.value;
-}
-
-function domainOf(text: string): Domain {
-  const domain = parseDomain(text.slice(text.lastIndexOf("@") + 1));
-  if (!domain.ok) throw new BadRequest(domain.error);
-  return domain.value;
 }
 
 function deskOf(reporter: ReportDesk | undefined): ReportDesk {

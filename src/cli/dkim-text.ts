@@ -1,6 +1,6 @@
 /** `postern dkim list|dns|rotate|check` as text: admin/dkim.ts's answers in, words and lines of a zone file out. Pure. */
-import type { KeyList, KeyRecords, ShownKey } from "../admin/dkim.ts";
-import type { DkimKeyState } from "../queue/dkim-keys.ts";
+import type { KeyList, KeyRecords } from "../admin/dkim.ts";
+import type { DkimKeyState, KeyStatus } from "../queue/dkim-keys.ts";
 import { type Column, describeMinute, describeSpan, plural, renderTable, shown } from "./words.ts";
 
 const STATES: Readonly<Record<DkimKeyState, string>> = { "waiting-for-dns": "waiting for DNS", active: "active", retiring: "retiring" };
@@ -34,7 +34,7 @@ export function renderKeys({ now, keys }: KeyList, { running }: { readonly runni
   );
 }
 
-function troubleOf({ problem, listed }: ShownKey, running: boolean): string {
+function troubleOf({ problem, listed }: KeyStatus, running: boolean): string {
   const trouble = [
     ...(problem === undefined ? [] : [shown(problem, 300)]),
     ...(running && !listed ? ["its domain is no longer in dkim.domains"] : []),
@@ -43,7 +43,7 @@ function troubleOf({ problem, listed }: ShownKey, running: boolean): string {
 }
 
 /** Keys of domains that are no longer signed for may wait for ever. */
-export function countWaiting(keys: readonly Pick<ShownKey, "state" | "listed">[], running = true): number {
+export function countWaiting(keys: readonly Pick<KeyStatus, "state" | "listed">[], running = true): number {
   return keys.filter(({ state, listed }) => state === "waiting-for-dns" && (listed || !running)).length;
 }
 

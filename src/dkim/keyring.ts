@@ -11,9 +11,9 @@ import type { Domain } from "../mail/domain.ts";
 import { cleanText } from "../mail/reply.ts";
 import type { DkimAlgorithm, FindSigningDomain, SignMessage } from "../mail/signing.ts";
 import type { Finding, FindTxt } from "../policy/facts.ts";
-import type { DkimKey, DkimKeyStore } from "../queue/dkim-keys.ts";
+import type { DkimKey, DkimKeyStore, KeyRecord, KeyStatus } from "../queue/dkim-keys.ts";
 import { errorOf, messageOf } from "../thrown.ts";
-import { type DnsRecord, formatRecord, type KeyStatus, showKey } from "./shown.ts";
+import { formatRecord, showKey } from "./shown.ts";
 import {
   endOfOverlap,
   findMissing,
@@ -28,8 +28,6 @@ import {
 import { KeyNews } from "./key-news.ts";
 import { Signers } from "./signers.ts";
 import { readWanted, recordName, type Wanted } from "./wanted.ts";
-
-export type { DnsRecord, KeyStatus };
 
 export interface KeyringIo {
   readonly store: DkimKeyStore;
@@ -51,13 +49,13 @@ export interface Keyring {
   readonly sign: SignMessage;
   list(): Promise<KeyStatus[]>;
   /** What must stand in DNS, of all domains or one. */
-  dnsRecords(domain?: Domain): Promise<DnsRecord[]>;
+  dnsRecords(domain?: Domain): Promise<KeyRecord[]>;
   /**
    * New keys, which sign once their records are seen; those before them stay published for dkim.overlap after that. Gives
    * what to publish. Keys that already wait are given again, not replaced: their records may be on their way.
    * Throws a sentence if the domain has no keys here.
    */
-  rotate(domain: Domain): Promise<DnsRecord[]>;
+  rotate(domain: Domain): Promise<KeyRecord[]>;
   /** Looks at every record now. */
   checkNow(): Promise<KeyStatus[]>;
 }
@@ -121,12 +119,12 @@ class StoredKeyring implements Keyring {
     return (await this.#io.store.list()).map((key) => showKey(key, wanted));
   }
 
-  async dnsRecords(domain?: Domain): Promise<DnsRecord[]> {
+  async dnsRecords(domain?: Domain): Promise<KeyRecord[]> {
     const keys = await this.#io.store.list();
     return keys.filter((key) => domain === undefined || key.domain === domain).map(formatRecord);
   }
 
-  async rotate(domain: Domain): Promise<DnsRecord[]> {
+  async rotate(domain: Domain): Promise<KeyRecord[]> {
     return this.#inTurn(async () => {
       const wanted = this.#wanted;
       if (wanted?.uses.has(domain) !== true) throw new Error(`${domain} is not signed for: it is not in dkim.domains`);

@@ -1,8 +1,9 @@
-/** DKIM keys as they are kept (RFC 6376): what a key is, and the promises of the store. Making and judging them is dkim/. */
+/**
+ * DKIM keys as they are kept (RFC 6376): what a key is, what may be shown of it, and the promises of the store. Making and judging
+ * them is dkim/.
+ */
 import type { Domain } from "../mail/domain.ts";
 import type { DkimAlgorithm } from "../mail/signing.ts";
-
-export type { DkimAlgorithm };
 
 /**
  * - `waiting-for-dns`: its record is not published, or says something else: nothing is signed with it;
@@ -27,6 +28,26 @@ export interface DkimKey {
   /** The last look at DNS, and what was wrong then: a clean sentence. */
   readonly checkedAt?: number;
   readonly problem?: string;
+}
+
+/** A key as it may be shown. */
+export interface KeyStatus extends Omit<DkimKey, "privateKey" | "publicKey"> {
+  /** Where its record stands: `postern1r._domainkey.example.org`. */
+  readonly recordName: string;
+  /** In dkim.domains or the domain of reports; the keys of others are kept, and sign what is queued for them. */
+  readonly listed: boolean;
+}
+
+/** What is to be published for a key. */
+export interface KeyRecord {
+  readonly domain: Domain;
+  readonly selector: string;
+  readonly state: DkimKeyState;
+  readonly name: string;
+  /** The whole text, for forms that take it in one piece. */
+  readonly value: string;
+  /** One line of a zone file, in strings of at most 255 octets. */
+  readonly zoneLine: string;
 }
 
 export interface DkimKeyStore {

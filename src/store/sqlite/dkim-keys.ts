@@ -1,7 +1,8 @@
 /** DKIM keys in the queue's database: so one backup has them, and the file, which is its owner's alone, keeps them private. */
 import type { Domain } from "../../mail/domain.ts";
 import { cleanText } from "../../mail/reply.ts";
-import type { DkimAlgorithm, DkimKey, DkimKeyState, DkimKeyStore } from "../../queue/dkim-keys.ts";
+import type { DkimAlgorithm } from "../../mail/signing.ts";
+import type { DkimKey, DkimKeyState, DkimKeyStore } from "../../queue/dkim-keys.ts";
 import type { ReaderLink } from "./reader-link.ts";
 import { placeholders } from "./rows.ts";
 import type { Statements } from "./statements.ts";
