@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
 import type { DeliverySettings } from "../config/settings.ts";
+import { canonicalIp } from "../mail/ip-address.ts";
 import { describeReply, type Reply } from "../mail/reply.ts";
 import type { JudgeDane } from "../policy/dane-match.ts";
 import type { TlsFailure, TlsOutcome } from "../policy/outcome.ts";
@@ -17,7 +18,7 @@ import { type Extensions, NO_EXTENSIONS, parseExtensions } from "./extensions.ts
 import { type Handshake, handshakeFailure, shakeHands } from "./handshake.ts";
 import { logIn } from "./login.ts";
 import { problem } from "./problems.ts";
-import { findHelo, ownAddress } from "./peer-facts.ts";
+import { findHelo } from "./peer-facts.ts";
 import type { HostFailure, OpenResult, OpenSession, PeerFacts, SessionStep, SessionTarget } from "./session.ts";
 import { SmtpSession } from "./smtp-session.ts";
 import { ehloUnknown, SWITCHED_OFF, startTlsInjected, startTlsLost, startTlsNotOffered, startTlsRefused } from "./starttls-failure.ts";
@@ -140,7 +141,7 @@ class Opening {
   }
 
   #noteConnection(socket: Socket): void {
-    const localAddress = ownAddress(socket.localAddress);
+    const localAddress = canonicalIp(socket.localAddress ?? "");
     this.#peer = localAddress === undefined ? {} : { localAddress };
   }
 

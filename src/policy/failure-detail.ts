@@ -2,7 +2,7 @@
  * One fault as reports tell of it (RFC 8460 §4.4, `failure-details`): what failed and who talked to whom in, the members that
  * identify it out. What does not exist is left out: a policy that could not be fetched has no receiving address.
  */
-import ipaddr from "ipaddr.js";
+import { canonicalIp } from "../mail/ip-address.ts";
 import type { FailureDetail } from "./observation.ts";
 import type { TlsFailure } from "./outcome.ts";
 
@@ -29,17 +29,18 @@ export function hostMember(host: string): { readonly receivingMxHostname: string
 }
 
 export function membersOf(host: string, { address, localAddress, publicAddress, helo }: ObservedPeer): Members {
-  const from = publicAddress ?? localAddress;
+  const from = canonicalIp(publicAddress ?? localAddress ?? "");
+  const to = canonicalIp(address);
   return {
-    ...(from !== undefined && { sendingMtaIp: plainAddress(from) }),
+    ...(from !== undefined && { sendingMtaIp: from }),
     ...hostMember(host),
-    ...(helo !== undefined && HELO.test(helo) && { receivingMxHelo: helo }),
-    receivingIp: plainAddress(address),
+    ...(helo !== undefined && isReportedHelo(helo) && { receivingMxHelo: helo }),
+    ...(to !== undefined && { receivingIp: to }),
   };
 }
 
 export function detailOf({ type, code }: Fault, members: Members = {}): FailureDetail {
-  return { resultType: type, ...members, ...(code !== undefined && CODE.test(code) && { reasonCode: code }) };
+  return { resultType: type, ...members, ...(code !== undefined && isReasonCode(code) && { reasonCode: code }) };
 }
 
 /** Each once: equal ones would count one session twice. */
@@ -50,12 +51,15 @@ export function eachOnce(details: readonly FailureDetail[]): readonly FailureDet
   return details.filter((detail, index) => details.findIndex((other) => same(detail, other)) === index);
 }
 
-// Whoever made them, nothing else goes into a report (RFC 8460 §8).
-const HELO = /^[A-Za-z0-9.:[\]_-]{1,255}$/;
-const CODE = /^[A-Za-z0-9._-]{1,64}$/;
+/**
+ * What hosts call themselves is theirs to choose; but a name or an address literal it must be. Whoever made them, nothing else goes
+ * into a report, nor any other code (RFC 8460 §8).
+ */
+export function isReportedHelo(text: string): boolean {
+  return /^(?:[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:]{1,60}\])$/.test(text);
+}
 
-/** IPv4 with dots, also where a socket of both families maps it; IPv6 by RFC 5952, without the zone, which is ours alone. */
-function plainAddress(text: string): string {
-  const address = text.replace(/%.*$/, "");
-  return ipaddr.isValid(address) ? ipaddr.process(address).toString() : address;
+/** Ours or the TLS library's, never the remote's words. */
+export function isReasonCode(text: string): boolean {
+  return /^[A-Za-z0-9._-]{1,64}$/.test(text);
 }

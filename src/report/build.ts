@@ -5,11 +5,11 @@
  * Counts are ours, and yet their words began with strangers. What stands here besides addresses of machines, names of hosts and
  * short codes is the domain's own policy, as it was served (§4.4 "including any errors"), and who we are.
  */
-import { isIP } from "node:net";
-import ipaddr from "ipaddr.js";
 import type { EmailAddress } from "../mail/address.ts";
 import { type Domain, parseDomain } from "../mail/domain.ts";
+import { canonicalIp } from "../mail/ip-address.ts";
 import { cleanText } from "../mail/reply.ts";
+import { isReasonCode, isReportedHelo } from "../policy/failure-detail.ts";
 import type { AppliedPolicy, FailureDetail } from "../policy/observation.ts";
 import { boundsOf, type PolicyCount, type ReportDay } from "../queue/tls-reports.ts";
 import { fitPolicies } from "./fit.ts";
@@ -70,27 +70,19 @@ function policyMember({ type, domain, text, mxHost }: AppliedPolicy, reportDomai
 }
 
 function detailOf(detail: FailureDetail, sessions: number): DocumentDetail {
-  const sendingMtaIp = addressIn(detail.sendingMtaIp);
+  const { receivingMxHelo: helo, reasonCode: code } = detail;
+  const sendingMtaIp = canonicalIp(detail.sendingMtaIp ?? "");
   const mx = nameIn(detail.receivingMxHostname);
-  const helo = heloIn(detail.receivingMxHelo);
-  const receivingIp = addressIn(detail.receivingIp);
-  const code = codeIn(detail.reasonCode);
+  const receivingIp = canonicalIp(detail.receivingIp ?? "");
   return {
     "result-type": detail.resultType,
     ...(sendingMtaIp !== undefined && { "sending-mta-ip": sendingMtaIp }),
     ...(mx !== undefined && { "receiving-mx-hostname": mx }),
-    ...(helo !== undefined && { "receiving-mx-helo": helo }),
+    ...(helo !== undefined && isReportedHelo(helo) && { "receiving-mx-helo": helo }),
     ...(receivingIp !== undefined && { "receiving-ip": receivingIp }),
     "failed-session-count": sessions,
-    ...(code !== undefined && { "failure-reason-code": code }),
+    ...(code !== undefined && isReasonCode(code) && { "failure-reason-code": code }),
   };
-}
-
-/** Dotted decimal, or RFC 5952; an IPv4 address seen through a socket of both families is one (RFC 8460 §4.4). */
-function addressIn(text: string | undefined): string | undefined {
-  if (text === undefined || isIP(text) === 0 || text.includes("%")) return undefined;
-  const address = ipaddr.process(text);
-  return address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
 }
 
 /** A-labels, lower case; in front of a host there may stand what TLSA records are asked at: `_25._tcp.` (RFC 6698 §3). */
@@ -99,16 +91,6 @@ function nameIn(text: string | undefined): string | undefined {
   const service = /^(?:_[A-Za-z0-9-]{1,62}\.){0,2}/.exec(text)?.[0] ?? "";
   const host = parseDomain(text.slice(service.length));
   return host.ok ? service.toLowerCase() + host.value : undefined;
-}
-
-/** What hosts call themselves is theirs to choose; but a name or an address literal it must be. */
-function heloIn(text: string | undefined): string | undefined {
-  return text !== undefined && /^(?:[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:]{1,60}\])$/.test(text) ? text : undefined;
-}
-
-/** Ours or the TLS library's, never the remote's words (RFC 8460 §8). */
-function codeIn(text: string | undefined): string | undefined {
-  return text !== undefined && /^[A-Za-z0-9._-]{1,64}$/.test(text) ? text : undefined;
 }
 
 /** I-JSON has no surrogates out of pairs, nor code points that are no characters (RFC 7493 §2.1). */

@@ -101,7 +101,7 @@ describe("the details", () => {
     ["2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"],
     ["::ffff:192.0.2.1", "192.0.2.1"],
     ["192.0.2.1", "192.0.2.1"],
-    ["fe80::1%eth0", undefined],
+    ["fe80::1%eth0", "fe80::1"],
     ["mx.example.test", undefined],
   ];
   for (const [given, written] of addresses)

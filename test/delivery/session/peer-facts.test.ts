@@ -1,6 +1,6 @@
 /** Who talked to whom (RFC 8460 §4.4: sending-mta-ip, receiving-mx-helo). */
 import { afterEach, describe, expect, test } from "vitest";
-import { findHelo, ownAddress } from "../../../src/delivery/peer-facts.ts";
+import { findHelo } from "../../../src/delivery/peer-facts.ts";
 import { createTestCa } from "../../support/certificates.ts";
 import { type Answer, type MxBehaviour, ScriptedMx } from "../../support/scripted-mx.ts";
 import { MX_NAME, opened, open, type TargetWishes, transaction } from "../../support/smtp-session.ts";
@@ -15,20 +15,6 @@ async function host(behaviour: MxBehaviour, address?: string): Promise<ScriptedM
   hosts.push(mx);
   return mx;
 }
-
-describe("our own address, one text for one address (RFC 8460 §4.4)", () => {
-  const cases: [system: string | undefined, told: string | undefined][] = [
-    ["192.0.2.1", "192.0.2.1"],
-    ["::ffff:192.0.2.1", "192.0.2.1"],
-    ["::FFFF:c000:0201", "192.0.2.1"],
-    ["2001:DB8:0:0:0:0:0:1", "2001:db8::1"],
-    ["2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"],
-    ["fe80::1%lo", "fe80::1"],
-    ["", undefined],
-    [undefined, undefined],
-  ];
-  for (const [system, told] of cases) test(`${system}: ${told}`, () => expect(ownAddress(system)).toBe(told));
-});
 
 describe("what a host calls itself (RFC 8460 §4.4)", () => {
   const cases: [line: string, told: string | undefined][] = [
