@@ -21,6 +21,7 @@ import {
   endDay,
   endOf,
   HOUR,
+  later,
   makeSender,
   MINUTE,
   noon,
@@ -91,10 +92,10 @@ async function mailOfTheDay(stage: Stage): Promise<void> {
   stage.delivered(await stage.send("unasked"), "authenticated", "no policy and no wish for reports");
   // What waits is given up before midnight, or its retries would be of the next day.
   for (const { id } of [failing, box]) {
-    await stage.pass(HOUR + MINUTE);
+    await later(stage, HOUR + MINUTE);
     await waitUntil(`${id} is given up`, async () => {
       if (settledOf(stage, id).some(({ outcome }) => outcome === "expired")) return true;
-      if (settledOf(stage, id).length > 1) await stage.pass(HOUR + MINUTE);
+      if (settledOf(stage, id).length > 1) await later(stage, HOUR + MINUTE);
       return false;
     });
   }
@@ -261,7 +262,7 @@ const day: Story = {
     await lookAtTheDay(stage);
     const over = await endDay(stage);
     const mailbox = stage.world.real.get("postfix")?.mailbox;
-    await stage.pass(4 * HOUR);
+    await later(stage, 4 * HOUR);
     const [failing, dane, plain, unasked] = await Promise.all(
       ["failing", "dane", "plain", "unasked"].map((label) => endOf(stage, label, over)),
     );

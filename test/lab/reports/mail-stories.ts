@@ -12,6 +12,7 @@ import {
   endOf,
   handIn,
   HOUR,
+  later,
   makeSender,
   noon,
   open,
@@ -43,7 +44,7 @@ const unpublished: Story = {
     await command(stage, ["dkim", "list"], 0, "postern1r", "postern1e", "waiting for DNS", "2 keys wait");
     await command(stage, ["dkim", "check"], 1, "waiting for DNS");
     const day = await endDay(stage);
-    await stage.pass(4 * HOUR);
+    await later(stage, 4 * HOUR);
     const waiting = await waitUntil("a first try", async () => {
       const report = await reportOf(stage, "counted", day);
       return report?.detail !== undefined && report;
@@ -73,7 +74,7 @@ const unpublished: Story = {
         ["postern1r", "active"],
       ],
     );
-    await stage.pass(6 * HOUR);
+    await later(stage, 6 * HOUR);
     same(stage, "once the records are right", (await endOf(stage, "counted", day)).state, "sent");
     const message = box?.messages[0];
     same(stage, "its recipient, decoded", message?.rcpts, [`RCPT TO:<r+tls@${stage.site("box").domain}> NOTIFY=NEVER`]);
@@ -112,7 +113,7 @@ const inTheWay: Story = {
     await command(stage, ["dkim", "check"], 0);
     for (const label of ["first", "second"]) stage.delivered(await stage.send(label), "authenticated", label);
     const day = await endDay(stage);
-    await stage.pass(4 * HOUR);
+    await later(stage, 4 * HOUR);
     const [first, second] = await Promise.all([endOf(stage, "first", day), endOf(stage, "second", day)]);
 
     same(stage, "the report to the host without TLS", first.state, "sent");
@@ -139,8 +140,8 @@ const inTheWay: Story = {
     const host = sender.receivers[0];
     const notice = await waitUntil("control: the notice of ordinary mail to null MX", () => host?.messages[0], 20_000);
     stage.expect("control: it is about that mail", notice.text.includes("Subject: nowhere"));
-    const made = stage.relay.events.find(({ event, about }) => event === "notice-enqueued" && about === people);
-    await waitUntil("the notice is settled", () => settledOf(stage, String(made?.["id"])).length > 0);
+    const made = await stage.relay.waitForEvent("notice-enqueued", ({ about }) => about === people);
+    await waitUntil("the notice is settled", () => settledOf(stage, String(made["id"])).length > 0);
     same(stage, "messages to the sender's domain", host?.messages.length, 1);
     same(
       stage,

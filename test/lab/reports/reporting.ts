@@ -122,10 +122,19 @@ export function askForReports(site: Site, ...rua: readonly string[]): void {
   site.record(`_smtp._tls.${site.domain}`, "TXT", `"v=TLSRPTv1; rua=${rua.join(",")}"`);
 }
 
+/**
+ * Time passes, and the relay looks for reports that are due: a reload wakes it also when the time passed in the middle of such a
+ * look, which would else be followed by the next one after a minute.
+ */
+export async function later(stage: Stage, milliseconds: number): Promise<void> {
+  await stage.pass(milliseconds);
+  if (stage.relay.running) await askRelay(stage.relay, "reload", {});
+}
+
 /** Until 00:20 of the next UTC day, when its reports are made; the day that is over. */
 export async function endDay(stage: Stage): Promise<ReportDay> {
   const day = today(stage);
-  await stage.pass(boundsOf(day).end + 1 - stage.clock.now() + 20 * MINUTE);
+  await later(stage, boundsOf(day).end + 1 - stage.clock.now() + 20 * MINUTE);
   await waitUntil(`reports of ${day}`, async () => (await reportsOf(stage, day)).length > 0);
   return day;
 }
@@ -146,7 +155,7 @@ export function endOf(stage: Stage, label: string, day: ReportDay): Promise<TlsR
       const report = await reportOf(stage, label, day);
       if (report?.endedAt !== undefined) return report;
       const queued = report?.destinations.filter(({ state }) => state === "queued") ?? [];
-      if (queued.length > 0 && queued.every(({ queueId = "" }) => settledOf(stage, queueId).length > 0)) await stage.pass(5 * MINUTE);
+      if (queued.length > 0 && queued.every(({ queueId = "" }) => settledOf(stage, queueId).length > 0)) await later(stage, 5 * MINUTE);
       return undefined;
     },
     30_000,

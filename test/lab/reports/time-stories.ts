@@ -11,6 +11,7 @@ import {
   endDay,
   endOf,
   HOUR,
+  later,
   MINUTE,
   noon,
   open,
@@ -96,7 +97,7 @@ const killed = withCollector({
       return 200;
     };
     const day = await endDay(stage);
-    await stage.pass(4 * HOUR);
+    await later(stage, 4 * HOUR);
     await waitUntil("the post", () => collector.posts.length > 0 && !stage.relay.running);
     collector.answer = () => 200;
     await stage.relay.start();
@@ -104,7 +105,7 @@ const killed = withCollector({
     oneDocument(stage, collector.posts, 2);
     same(stage, "what it says", summary(collector.posts[0]), { "no-policy-found": [3, 0] });
     await stage.relay.restart();
-    await stage.pass(5 * HOUR);
+    await later(stage, 5 * HOUR);
     await reportsOf(stage, day);
     oneDocument(stage, collector.posts, 2);
   },
@@ -117,27 +118,27 @@ const night = withCollector({
     await session(stage);
     const day = today(stage);
     await stage.relay.stop();
-    await stage.pass(boundsOf(day).end + 6 * HOUR - stage.clock.now());
+    await later(stage, boundsOf(day).end + 6 * HOUR - stage.clock.now());
     await stage.relay.start();
     const due = await waitUntil("the report of the night", () => reportOf(stage, "counted", day));
     const wait = due.dueAt - stage.clock.now();
     stage.expect(`it is due within the hour (${wait} ms)`, wait <= HOUR);
-    await stage.pass(HOUR + MINUTE);
+    await later(stage, HOUR + MINUTE);
     same(stage, "in the end", (await endOf(stage, "counted", day)).state, "sent");
     same(stage, "what it says", summary(collector.posts[0]), { "no-policy-found": [1, 0] });
     // What came after midnight is another day's.
     await session(stage);
     await stage.relay.restart();
-    await stage.pass(2 * HOUR);
+    await later(stage, 2 * HOUR);
     oneDocument(stage, collector.posts, 1);
     const next = await endDay(stage);
-    await stage.pass(4 * HOUR);
+    await later(stage, 4 * HOUR);
     same(stage, "the report of the next day", (await endOf(stage, "counted", next)).state, "sent");
     same(stage, "what that says", summary(collector.posts[1]), { "no-policy-found": [1, 0] });
     // Counts go two days after their day, and the relay was down for the first of them.
-    await stage.pass(2 * DAY);
+    await later(stage, 2 * DAY);
     const gone = await waitUntil("counts of the first day are deleted", async () => {
-      await stage.pass(HOUR);
+      await later(stage, HOUR);
       const { domains } = await ask(stage, "tlsrpt/today", { day, limit: 100 });
       return domains.length === 0;
     });
@@ -152,15 +153,15 @@ const leap = withCollector({
     await session(stage);
     const day = today(stage);
     await stage.clock.leap(DAY, stage.relay);
-    for (let minutes = 0; minutes < 5; minutes += 1) await stage.pass(MINUTE);
+    for (let minutes = 0; minutes < 5; minutes += 1) await later(stage, MINUTE);
     same(stage, "reports of a day that is not over", await reportsOf(stage, day), []);
     await stage.clock.leap(-DAY, stage.relay);
-    await stage.pass(STEADY);
+    await later(stage, STEADY);
     await session(stage);
     same(stage, "reports once it is set right", await reportsOf(stage, day), []);
     const over = await endDay(stage);
     same(stage, "the day that ends", over, day);
-    await stage.pass(4 * HOUR);
+    await later(stage, 4 * HOUR);
     same(stage, "its report", (await endOf(stage, "counted", day)).state, "sent");
     same(stage, "what it says", summary(collector.posts[0]), { "no-policy-found": [2, 0] });
     oneDocument(stage, collector.posts, 1);
@@ -168,10 +169,10 @@ const leap = withCollector({
     await session(stage);
     const skipped = today(stage);
     await stage.clock.leap(DAY, stage.relay);
-    await stage.pass(MINUTE);
+    await later(stage, MINUTE);
     same(stage, "at once", await reportsOf(stage, skipped), []);
     await waitUntil("control: a leap that stays makes the report", async () => {
-      await stage.pass(MINUTE);
+      await later(stage, MINUTE);
       return (await reportsOf(stage, skipped)).length > 0;
     });
   },
@@ -185,7 +186,7 @@ const retried = withCollector({
     let status = 503;
     collector.answer = () => status;
     const day = await endDay(stage);
-    await stage.pass(4 * HOUR);
+    await later(stage, 4 * HOUR);
     const first = await waitUntil("the first try", async () => {
       const report = await reportOf(stage, "counted", day);
       return report?.detail !== undefined && report;
@@ -196,13 +197,13 @@ const retried = withCollector({
       stage.relay.events.filter(({ event }) => event === "tls-report-failed").every(({ final }) => final === false),
     );
     await stage.relay.restart();
-    await stage.pass(first.dueAt - stage.clock.now() + MINUTE);
+    await later(stage, first.dueAt - stage.clock.now() + MINUTE);
     await waitUntil("the second try", () => collector.posts.length > 1);
     // The settings that a report is built by are others now; the octets are not.
     await stage.relay.configure({ tlsReports: { organization: "Another" } });
     await stage.relay.restart();
     status = 200;
-    await stage.pass(4 * HOUR + MINUTE);
+    await later(stage, 4 * HOUR + MINUTE);
     const sent = await endOf(stage, "counted", day);
     same(stage, "in the end", sent.state, "sent");
     same(stage, "its id", unpack(collector.posts[0]?.body ?? Buffer.alloc(0))["report-id"], sent.id);
@@ -211,12 +212,12 @@ const retried = withCollector({
     status = 503;
     await session(stage);
     const next = await endDay(stage);
-    await stage.pass(4 * HOUR);
+    await later(stage, 4 * HOUR);
     await waitUntil("tries", () => collector.posts.length > 3);
     const failed = await waitUntil("it is given up", async () => {
       const report = await reportOf(stage, "counted", next);
       if (report?.endedAt !== undefined) return report;
-      if (report !== undefined && report.dueAt > stage.clock.now()) await stage.pass(report.dueAt - stage.clock.now() + 1000);
+      if (report !== undefined && report.dueAt > stage.clock.now()) await later(stage, report.dueAt - stage.clock.now() + 1000);
       return undefined;
     });
     same(stage, "its state", failed.state, "failed");
@@ -224,7 +225,7 @@ const retried = withCollector({
     stage.expect(`after a day (${tried / HOUR} hours)`, tried > 23 * HOUR && tried <= 24 * HOUR + MINUTE);
     const posts = collector.posts.length;
     status = 200;
-    await stage.pass(5 * HOUR);
+    await later(stage, 5 * HOUR);
     await reportsOf(stage, next);
     same(stage, "posts after that", collector.posts.length, posts);
   },
