@@ -15,6 +15,7 @@ import type { PemRoots } from "./lookup/tls-context.ts";
 import { domainOf, type EmailAddress, needsSmtpUtf8 } from "./mail/address.ts";
 import { createBodyHash } from "./mail/dkim-body.ts";
 import type { Domain } from "./mail/domain.ts";
+import { HEADER_END } from "./mail/header.ts";
 import { describeReply } from "./mail/reply.ts";
 import type { FindSigningDomain } from "./mail/signing.ts";
 import { type NewMessage, type QueueId, REPORT_LISTENER } from "./queue/entry.ts";
@@ -46,7 +47,6 @@ export interface Reporting {
 
 /** Milliseconds for one report by HTTPS. */
 const POST_TIMEOUT = 60_000;
-const HEADER_END = "\r\n\r\n";
 /** Stands where nobody answers for reports, and none is sent. */
 const NOBODY = "postmaster@localhost" as EmailAddress;
 

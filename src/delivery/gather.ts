@@ -92,14 +92,14 @@ function findSts(
       return { kind: "not-asked", why: "an address literal has no policy (RFC 8461 §3.4)" };
     case "configured":
       if (route.tls === "none") return { kind: "not-asked", why: `${route.setting} uses no TLS` };
-      return isPublicName(route.host)
+      return isFullyQualified(route.host)
         ? findStsPolicy(route.host.toLowerCase() as Domain)
         : { kind: "not-asked", why: `${route.host} is no name that the public DNS knows` };
   }
 }
 
 /** `smtp.example.com`, not `relay` of a container network: single labels mean something to this machine only. */
-export function isPublicName(host: string): boolean {
+export function isFullyQualified(host: string): boolean {
   const name = host.toLowerCase();
   return name.includes(".") && isHostname(name);
 }
@@ -165,7 +165,7 @@ export async function findHost(host: PlannedHost, rules: HostRules, io: HostIo):
 /** The system's resolver finds it, whatever ours says; DANE applies if ours proves the name (RFC 7672 §2.2.2). */
 async function findNamedByOperator(host: PlannedHost, rules: HostRules, io: HostIo): Promise<HostFindings> {
   const { facts } = host.policy;
-  const dane = host.tls !== "never" && facts.dnssec.kind !== "untrusted" && facts.dnssec.kind !== "blind" && isPublicName(host.host);
+  const dane = host.tls !== "never" && facts.dnssec.kind !== "untrusted" && facts.dnssec.kind !== "blind" && isFullyQualified(host.host);
   const asked = dane ? io.lookup.findAddresses(host.host.toLowerCase() as Domain) : undefined;
   const addresses = judgeFinding(host, await io.findConfiguredHost(host.host), rules);
   if (addresses.kind !== "addresses") return { addresses, tlsa: notAsked("no address of the host may be used") };

@@ -3,6 +3,7 @@
  * part out. The header, or the whole message where RET=FULL asks for it and it is not too large (RFC 3461 §6.2).
  */
 import { isAscii, isUtf8 } from "node:buffer";
+import { HEADER_END } from "../mail/header.ts";
 import type { BodySource } from "../queue/entry.ts";
 
 /** A message larger than this comes back as its header, whatever RET says. */
@@ -20,15 +21,13 @@ export interface Returned {
   readonly eightBit: boolean;
 }
 
-export const END_OF_HEADER = Buffer.from("\r\n\r\n");
-
 /** Reads as much as is to be returned. Never rejects: the sender must hear of the failure though the body is lost. */
 export async function readOriginal(body: BodySource, wantsFull: boolean): Promise<Original> {
   try {
     if (wantsFull && body.size <= LARGEST_RETURNED) return { kind: "message", octets: await readUpTo(body, () => false) };
     return {
       kind: "headers",
-      octets: headerOf(await readUpTo(body, (read) => read.length > LARGEST_HEADER || read.includes(END_OF_HEADER))),
+      octets: headerOf(await readUpTo(body, (read) => read.length > LARGEST_HEADER || read.includes(HEADER_END))),
     };
   } catch {
     return { kind: "none" };
@@ -47,8 +46,8 @@ async function readUpTo(body: BodySource, enough: (read: Buffer) => boolean): Pr
 
 /** The header fields with their line ends, cut at a line where they are very long. */
 function headerOf(message: Buffer): Buffer {
-  if (message.subarray(0, 2).equals(END_OF_HEADER.subarray(0, 2))) return Buffer.alloc(0);
-  const end = message.indexOf(END_OF_HEADER);
+  if (message.subarray(0, 2).equals(HEADER_END.subarray(0, 2))) return Buffer.alloc(0);
+  const end = message.indexOf(HEADER_END);
   const header = message.subarray(0, end === -1 ? message.length : end + 2);
   if (header.length <= LARGEST_HEADER) return header;
   return header.subarray(0, header.lastIndexOf("\r\n", LARGEST_HEADER) + 2);

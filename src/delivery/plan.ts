@@ -11,7 +11,7 @@ import type { HostFacts, TlsTag } from "../policy/host-facts.ts";
 import { mxEvidence, type NextHopEvidence, stsEvidence } from "../policy/evidence.ts";
 import { describeDemand, findLocalPolicy, type FloorSettings, type LocalPolicy } from "../policy/local-policy.ts";
 import type { DeliveryProblem, HostReport } from "../queue/settlement.ts";
-import { type HostRules, isOurselves, isPublicName, lookupProblem, type RoutingFacts } from "./gather.ts";
+import { type HostRules, isOurselves, isFullyQualified, lookupProblem, type RoutingFacts } from "./gather.ts";
 import { problem } from "./problems.ts";
 
 /** Where the mail of a next hop goes. */
@@ -169,7 +169,7 @@ function planConfigured(facts: RoutingFacts, route: Extract<Route, { kind: "conf
         ...(route.rootsFile !== undefined && { rootsFile: route.rootsFile }),
         // `none` allows no login: it would travel in clear text (RFC 4954 §14).
         ...(route.login !== undefined && tls !== "none" && { login: route.login }),
-        ...(tls !== "none" && isPublicName(host) && { reportDomain: host.toLowerCase() as Domain }),
+        ...(tls !== "none" && isFullyQualified(host) && { reportDomain: host.toLowerCase() as Domain }),
       },
     ],
   };

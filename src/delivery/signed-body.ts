@@ -3,9 +3,9 @@
  * why there is no signature, out. The store keeps what came in; signatures are made for each attempt, by the keys of the day.
  * Making them is dkim/.
  */
+import { HEADER_END } from "../mail/header.ts";
 import type { SigningWish, SignMessage } from "../mail/signing.ts";
 import type { BodySource, LeasedEntry } from "../queue/entry.ts";
-import { END_OF_HEADER } from "./notice-return.ts";
 
 /** Far above what submission takes: only a store that went wrong comes near it. */
 const LARGEST_HEADER = 16 * 1024 * 1024;
@@ -36,7 +36,7 @@ async function readHeader(body: BodySource): Promise<Buffer | undefined> {
     const end = before === 0 ? endOfHeader(recent) : endOfFields(recent);
     if (end !== undefined) return Buffer.concat(parts, before + end);
     if (length > LARGEST_HEADER) return undefined;
-    recent = recent.subarray(-(END_OF_HEADER.length - 1));
+    recent = recent.subarray(-(HEADER_END.length - 1));
   }
   return Buffer.concat(parts);
 }
@@ -47,7 +47,7 @@ function endOfHeader(message: Buffer): number | undefined {
 }
 
 function endOfFields(message: Buffer): number | undefined {
-  const end = message.indexOf(END_OF_HEADER);
+  const end = message.indexOf(HEADER_END);
   return end === -1 ? undefined : end + 2;
 }
 

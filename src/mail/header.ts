@@ -25,6 +25,9 @@ export interface HeaderScan {
   readonly unwanted: readonly FieldRange[];
 }
 
+/** The last line end of a header, and the empty line behind it. */
+export const HEADER_END = Buffer.from("\r\n\r\n");
+
 const COLON = 0x3a;
 const LF = 0x0a;
 

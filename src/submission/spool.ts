@@ -7,7 +7,7 @@
 import { isAscii, isUtf8 } from "node:buffer";
 import { type BodyHash, createBodyHash } from "../mail/dkim-body.ts";
 import type { ContentNeeds } from "../mail/envelope.ts";
-import { type HeaderScan, scanHeader } from "../mail/header.ts";
+import { HEADER_END, type HeaderScan, scanHeader } from "../mail/header.ts";
 import type { BodyWriter } from "../queue/store.ts";
 import { LineCheck, mendLineEnds } from "./lines.ts";
 
@@ -33,7 +33,6 @@ export interface SpoolOptions {
 /** Written to the store at once; small messages are one such block. */
 const BLOCK = 64 * 1024;
 const FIRST_BLOCK = 8 * 1024;
-const HEADER_END = Buffer.from("\r\n\r\n");
 const EMPTY_LINE = 2;
 
 export class Spool {
