@@ -175,7 +175,7 @@ const WORDS: Record<ProblemType, Words> = {
   },
   "dkim-failed": {
     meaning: "the message is to be signed with DKIM, and the key does not sign",
-    todo: () => "look at `postern dkim list`; it says what is wrong with the key",
+    todo: () => "the detail names the key; `postern dkim rotate DOMAIN` makes another, which signs once `postern dkim dns` is published",
   },
   "not-configured": {
     meaning: "this relay lacks a setting that the delivery needs",

@@ -2,6 +2,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 import ipaddr from "ipaddr.js";
 import { domainOf, parseAddress } from "../mail/address.ts";
+import { SIGNATURE_LIFETIME } from "../mail/dkim.ts";
 import { isHostname, parseDomain } from "../mail/domain.ts";
 import { rootsFaults } from "./check-files.ts";
 import { domainFault } from "./check-names.ts";
@@ -82,5 +83,7 @@ export function checkDkim({ dkim }: Settings): Finding[] {
         "selector",
       ]),
     );
+  if (dkim.overlap < SIGNATURE_LIFETIME * 1000)
+    findings.push(note("signatures are good for a week: those of a key that goes sooner cannot be verified any more", ["dkim", "overlap"]));
   return findings;
 }

@@ -398,5 +398,4 @@ export type SubmissionSettings = Settings["submission"];
 export type DeliverySettings = Settings["delivery"];
 export type RouteSettings = Omit<DeliverySettings["routes"][number], "domains">;
 export type TlsSettings = Settings["tls"];
-export type TlsReportSettings = Settings["tlsReports"];
 export type DkimSettings = Settings["dkim"];

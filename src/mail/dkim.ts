@@ -64,9 +64,9 @@ const SIGNED = [
 /**
  * `x=`, in seconds after `t=`: a week. A signature is made for each attempt, so it need only outlive the queues behind the
  * next host, which give up after five days (RFC 5321 §4.5.4.1); whoever collects our mail to send it again has a week only.
- * It is over before `dkim.overlap` is, so a key may go when its last signatures have expired.
+ * `dkim.overlap` should be longer, so that a key goes when its last signatures have expired.
  */
-const LIFETIME = 7 * 24 * 3600;
+export const SIGNATURE_LIFETIME = 7 * 24 * 3600;
 
 /** Lines of the field, without CRLF (RFC 5322 §2.1.1 asks for 78). */
 const COLUMNS = 76;
@@ -87,7 +87,7 @@ export async function signFields(header: Buffer, wish: SigningWish, keys: readon
         `d=${wish.domain};`,
         `s=${selector};`,
         `t=${seconds};`,
-        `x=${seconds + LIFETIME};`,
+        `x=${seconds + SIGNATURE_LIFETIME};`,
         ...names.map((name, index) => (index === 0 ? `h=${name}` : name) + (index === names.length - 1 ? ";" : ":")),
         `bh=${wish.bodyHash};`,
         "b=",

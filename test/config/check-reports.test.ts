@@ -55,6 +55,17 @@ describe("TLS reports and DKIM, what settings alone can get wrong", () => {
   });
 });
 
+describe("how long a key stays published after it was replaced", () => {
+  const words = "dkim.overlap: signatures are good for a week: those of a key that goes sooner cannot be verified any more";
+  for (const [overlap, isTold] of [
+    ["6d", true],
+    ["7d", false],
+    ["10d", false],
+  ] as const)
+    test(`${overlap} is ${isTold ? "" : "not "}told of`, () =>
+      expect(notesOf({ file: `dkim: { overlap: ${overlap} }\n` }).includes(words)).toBe(isTold));
+});
+
 describe("who answers for a report (RFC 8460 §4.4)", () => {
   const cases: [file: string, machine: string | undefined, contact: string | undefined][] = [
     ["tlsReports: { from: tls@a.test }\nsubmission: { postmaster: admin@b.test }\nmailname: mail.c.test\n", "m.d.test", "tls@a.test"],
