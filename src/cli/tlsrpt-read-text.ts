@@ -1,4 +1,5 @@
 /** `postern tlsrpt read` as text: what report/read.ts made of a file in, words out. Pure. */
+import { type AppliedPolicyType, POLICY_NAMES } from "../policy/observation.ts";
 import type { ReceivedDetail, ReceivedPolicy, ReceivedReport } from "../report/read.ts";
 import { type Column, plural, renderFields, renderTable, shown } from "./words.ts";
 
@@ -36,8 +37,6 @@ function describeTotals(policies: readonly ReceivedPolicy[]): string {
   return `${sum("successes")} succeeded, ${sum("failures")} failed, under ${plural(policies.length, "policy", "policies")}`;
 }
 
-const TYPES: Readonly<Record<string, string>> = { sts: "MTA-STS", tlsa: "DANE (TLSA)", "no-policy-found": "no policy found" };
-
 const COLUMNS: readonly Column[] = [
   { title: "FAILURE", wrap: 28 },
   { title: "SESSIONS", align: "right" },
@@ -48,7 +47,7 @@ const COLUMNS: readonly Column[] = [
 ];
 
 function renderPolicy({ type, domain, strings, mxHosts, successes, failures, details }: ReceivedPolicy): string {
-  const kind = type === undefined ? "policy of no type" : ((Object.hasOwn(TYPES, type) ? TYPES[type] : undefined) ?? shown(type, 60));
+  const kind = type === undefined ? "policy of no type" : isOurType(type) ? POLICY_NAMES[type] : shown(type, 60);
   const head = renderFields([
     ["policy", [`${kind} for ${domain === undefined ? "a domain it does not name" : shown(domain, 255)}`]],
     ["published", listed(strings)],
@@ -62,6 +61,10 @@ function renderPolicy({ type, domain, strings, mxHosts, successes, failures, det
   return (
     `${head}\n${table}` + (details.length > MOST_DETAILS ? `and ${plural(details.length - MOST_DETAILS, "more kind")} of failure\n` : "")
   );
+}
+
+function isOurType(type: string): type is AppliedPolicyType {
+  return Object.hasOwn(POLICY_NAMES, type);
 }
 
 function detailRow(detail: ReceivedDetail): string[] {

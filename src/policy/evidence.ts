@@ -70,9 +70,9 @@ export function stsEvidence(sts: StsFinding): StsEvidence {
     case "not-asked":
       return { kind: "not-asked", why: sts.why };
     case "none":
-      return { kind: "none", ...(sts.trouble !== undefined && { trouble: withoutText(sts.trouble) }) };
+      return { kind: "none", ...(sts.trouble !== undefined && { trouble: withoutServed(sts.trouble) }) };
     case "unavailable":
-      return { kind: "unavailable", failure: withoutText(sts.failure) };
+      return { kind: "unavailable", failure: withoutServed(sts.failure) };
     case "policy": {
       const { policy, id, fetchedAt, expires, trouble } = sts;
       const mx = policy.mx.slice(0, MOST_SHOWN);
@@ -83,14 +83,14 @@ export function stsEvidence(sts: StsFinding): StsEvidence {
         mx,
         fetchedAt,
         expires,
-        ...(trouble !== undefined && { trouble: withoutText(trouble) }),
+        ...(trouble !== undefined && { trouble: withoutServed(trouble) }),
       };
     }
   }
 }
 
 /** What was served is kept once for its domain; with each attempt it would be 4 KB. */
-function withoutText({ served: _served, ...failure }: TlsFailure): TlsFailure {
+function withoutServed({ served: _served, ...failure }: TlsFailure): TlsFailure {
   return failure;
 }
 

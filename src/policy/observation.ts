@@ -9,6 +9,13 @@ import type { TlsFailureType } from "./outcome.ts";
 /** RFC 8460 §4.2. `no-policy-found`: neither was found for that host. */
 export type AppliedPolicyType = "tlsa" | "sts" | "no-policy-found";
 
+/** As people call them. */
+export const POLICY_NAMES: Readonly<Record<AppliedPolicyType, string>> = {
+  sts: "MTA-STS",
+  tlsa: "DANE (TLSA)",
+  "no-policy-found": "no policy found",
+};
+
 /** The `policy` object of RFC 8460 §4.4. The same policy is the same value: it is what counts are grouped by. */
 export interface AppliedPolicy {
   readonly type: AppliedPolicyType;

@@ -4,6 +4,7 @@
  */
 import type { EmailAddress } from "../mail/address.ts";
 import { cleanText } from "../mail/reply.ts";
+import { POLICY_NAMES } from "../policy/observation.ts";
 import type { ReportName } from "./naming.ts";
 import type { DocumentPolicy, ReportDocument } from "./schema.ts";
 
@@ -45,19 +46,13 @@ export function reportText(report: ReportDocument, name: ReportName, to: readonl
   return lines.join("\r\n");
 }
 
-const TYPES: Readonly<Record<DocumentPolicy["policy"]["policy-type"], string>> = {
-  sts: "MTA-STS",
-  tlsa: "DANE (TLSA)",
-  "no-policy-found": "no policy found",
-};
-
 /** The counts, then what failed, most frequent first. */
 function policyLines({ policy, summary, "failure-details": details = [] }: DocumentPolicy): string[] {
   const sessions = `${summary["total-successful-session-count"]} succeeded, ${summary["total-failure-session-count"]} failed`;
   const byType = new Map<string, number>();
   for (const { "result-type": type, "failed-session-count": count } of details) byType.set(type, (byType.get(type) ?? 0) + count);
   return [
-    `  ${TYPES[policy["policy-type"]]}, ${policy["policy-domain"]}: ${sessions}`,
+    `  ${POLICY_NAMES[policy["policy-type"]]}, ${policy["policy-domain"]}: ${sessions}`,
     ...[...byType].sort(([, a], [, b]) => b - a).map(([type, count]) => `      ${type}: ${count}`),
   ];
 }
