@@ -245,6 +245,26 @@ async function lookAtTheDay(stage: Stage): Promise<void> {
   same(stage, "alarms, one a domain", seen.map(String).sort(), [failing, stage.site("box").domain].sort());
 }
 
+/** What each command says to programs. */
+async function judgeJson(stage: Stage, over: string): Promise<void> {
+  const dane = stage.site("dane").domain;
+  const sender = stage.site("sender").domain;
+  const states = (name: string): RegExp => new RegExp(`"${name}"[\\s\\S]*"state": ?"active"`);
+  const asked: [args: string[], says: RegExp][] = [
+    [["tlsrpt", "today", "--day", over], new RegExp(`"reportDomain": ?"${dane}"`)],
+    [["tlsrpt", "list", "--day", over, "--state", "not-asked"], new RegExp(`"reportDomain": ?"${stage.site("unasked").domain}"`)],
+    [["tlsrpt", "show", dane, over], /"state": ?"sent"/],
+    [["tlsrpt", "preview", dane, "--day", over], /"kind": ?"destinations"/],
+    [["dkim", "list"], states("postern1r")],
+    [["dkim", "check"], states("postern1e")],
+    [["dkim", "dns", sender], new RegExp(`"name": ?"postern1r._domainkey.${sender}"`)],
+  ];
+  for (const [args, says] of asked) {
+    const { stdout } = await command(stage, [...args, "--json"], 0, says);
+    JSON.parse(stdout);
+  }
+}
+
 const day: Story = {
   name: "a day is counted as hosts saw it, and reported to a mailbox of Postfix and to an HTTPS collector",
   section: "RFC 8460 §3, §4, §5",
@@ -337,6 +357,8 @@ const day: Story = {
       `sent again, octet for octet (${again.length})`,
       again.length === 2 && again[1]?.body.equals(post?.body ?? Buffer.alloc(0)) === true,
     );
+
+    await judgeJson(stage, over);
 
     // Only the reports' own mail went to these since midnight: it is counted nowhere (§3), so that nothing follows it.
     const next = await ask(stage, "tlsrpt/today", { limit: 100 });

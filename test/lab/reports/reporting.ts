@@ -87,13 +87,14 @@ export interface Post {
 export class Collector {
   readonly name: string;
   readonly posts: Post[] = [];
-  /** The status for a post, which is the last of `posts`. */
+  /** The status for a post, which is the last of `posts`; 0 hangs up. */
   answer: (post: Post) => number | Promise<number> = () => 200;
+  readonly host: PolicyHost;
 
-  constructor(site: Site, label = "collector") {
-    this.name = `${label}.${site.domain}`;
-    site.record(this.name, "A", FIXED.policyHosts);
-    const host = new PolicyHost(this.name, (request, response) => {
+  constructor(site: Site, address: string = FIXED.policyHosts) {
+    this.name = `collector.${site.domain}`;
+    site.record(this.name, "A", address);
+    this.host = new PolicyHost(this.name, (request, response) => {
       const chunks: Buffer[] = [];
       request.on("data", (chunk: Buffer) => chunks.push(chunk));
       request.on("end", () => {
@@ -106,10 +107,13 @@ export class Collector {
           body: Buffer.concat(chunks),
         };
         this.posts.push(post);
-        void Promise.resolve(this.answer(post)).then((status) => response.writeHead(status).end());
+        void Promise.resolve(this.answer(post)).then((status) => {
+          if (status === 0) request.socket.destroy();
+          else response.writeHead(status, status === 307 ? { Location: this.uri("/moved") } : {}).end();
+        });
       });
     });
-    site.policyHosts.push(host);
+    site.policyHosts.push(this.host);
   }
 
   uri(path = "/"): string {

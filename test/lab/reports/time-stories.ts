@@ -4,6 +4,7 @@ import { waitUntil } from "../../support/temp.ts";
 import { boundsOf } from "../../../src/queue/tls-reports.ts";
 import type { Story } from "../scenario.ts";
 import type { Site } from "../site.ts";
+import { FIXED } from "../world/addresses.ts";
 import {
   ask,
   askForReports,
@@ -32,7 +33,7 @@ const STEADY = 11 * MINUTE;
 function makeCounted(makeSite: (label: string) => Site, label = "counted"): Collector {
   const site = makeSite(label).use("plain");
   site.mx();
-  const collector = new Collector(site);
+  const collector = new Collector(site, label === "inside" ? "127.0.0.1" : FIXED.policyHosts);
   askForReports(site, collector.uri(`/${label}`));
   return collector;
 }
@@ -196,9 +197,15 @@ const retried = withCollector({
       "not for good",
       stage.relay.events.filter(({ event }) => event === "tls-report-failed").every(({ final }) => final === false),
     );
+    status = 0;
     await stage.relay.restart();
     await later(stage, first.dueAt - stage.clock.now() + MINUTE);
     await waitUntil("the second try", () => collector.posts.length > 1);
+    const second = await waitUntil("its end", async () => {
+      const report = await reportOf(stage, "counted", day);
+      return report?.detail !== first.detail && report;
+    });
+    stage.expect(`nothing is known of it: ${second.detail}`, second.state === "due" && second.destinations[0]?.refused === undefined);
     // The settings that a report is built by are others now; the octets are not.
     await stage.relay.configure({ tlsReports: { organization: "Another" } });
     await stage.relay.restart();
@@ -231,4 +238,48 @@ const retried = withCollector({
   },
 });
 
-export const timeStories: readonly Story[] = [killed, night, leap, retried];
+const distrusted: Story = {
+  name: "a collector whose certificate does not hold, that sends us elsewhere, or is at our own address gets no report",
+  section: "RFC 8460 §3, §5.4, §7",
+  settings: open,
+  begins: noon,
+  async prepare(makeSite) {
+    strangers.clear();
+    for (const label of ["stranger", "redirecting", "inside"]) strangers.set(label, makeCounted(makeSite, label));
+    const { host, name } = strangers.get("stranger") ?? {};
+    const site = makeSite("certificates");
+    if (host !== undefined && name !== undefined) host.certificate = await site.issue({ names: [name] }, site.io.certificates.stranger);
+  },
+  async run(stage) {
+    const moved = strangers.get("redirecting");
+    const stranger = strangers.get("stranger");
+    if (moved === undefined || stranger === undefined) throw new Error("the story was not prepared");
+    moved.answer = () => 307;
+    for (const label of strangers.keys()) await session(stage, label);
+    const day = await endDay(stage);
+    await later(stage, 4 * HOUR);
+    const details = new Map<string, string>();
+    for (const label of strangers.keys()) {
+      const report = await waitUntil(`a try for ${label}`, async () => {
+        const found = await reportOf(stage, label, day);
+        return found?.detail !== undefined && found;
+      });
+      same(stage, `the report for ${label}`, report.state, "due");
+      details.set(label, report.detail ?? "");
+    }
+    stage.expect(`the certificate: ${details.get("stranger")}`, /certificate of .* does not hold/.test(details.get("stranger") ?? ""));
+    stage.expect(`the redirect: ${details.get("redirecting")}`, /307 .*no redirect is followed/.test(details.get("redirecting") ?? ""));
+    stage.expect(`the address: ${details.get("inside")}`, /127\.0\.0\.1/.test(details.get("inside") ?? ""));
+    same(stage, "posts to the stranger", stranger.posts.length, 0);
+    stage.expect("nobody went where the redirect led", moved.posts.length > 0 && moved.posts.every(({ url }) => url === "/redirecting"));
+    stranger.host.certificate = undefined;
+    await later(stage, 5 * HOUR);
+    same(stage, "control: with a certificate that holds", (await endOf(stage, "stranger", day)).state, "sent");
+    same(stage, "posts then", stranger.posts.length, 1);
+  },
+};
+
+/** Collectors of that story, by the domain that wants its reports there. */
+const strangers = new Map<string, Collector>();
+
+export const timeStories: readonly Story[] = [killed, night, leap, retried, distrusted];
