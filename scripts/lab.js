@@ -42,6 +42,7 @@ ${one.subject}`);
   console.log(`  ${one.wrong.length === 0 ? "ok  " : "FAIL"} ${one.name}  (${one.section}; relay ${one.relay})`);
   console.log(`         ${one.was}`);
   console.log(`         control: ${one.control}`);
+  if (one.counted !== undefined) console.log(`         counted: ${one.counted[0]}; control: ${one.counted[1]}`);
   for (const text of one.wrong) console.log(`       ! ${text}`);
   return one.subject;
 }

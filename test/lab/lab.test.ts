@@ -3,6 +3,7 @@
  * claim here. `npm run lab` prints what became of each. It needs Linux and root, and says so where they are lacking.
  */
 import { beforeAll, describe, expect, test } from "vitest";
+import { nobodyElse, REPORT_DOMAINS } from "./expected-reports.ts";
 import { runLab } from "./launch.ts";
 import type { Verdict } from "./run.ts";
 import { ALL_STORIES, TABLE } from "./table.ts";
@@ -23,6 +24,13 @@ const named = (subject: string, list: readonly { readonly name: string; readonly
 describe.each(TABLE)("$subject", ({ subject, scenarios }) => {
   test.each(named(subject, scenarios))("$title", ({ key }) => {
     expect(verdicts.get(key)?.wrong ?? "no verdict").toEqual([]);
+  });
+});
+
+describe(REPORT_DOMAINS, () => {
+  const relays = TABLE.flatMap(({ scenarios }) => scenarios.flatMap(({ relay = "strict", controlRelay = relay }) => [relay, controlRelay]));
+  test.each([...new Set(relays)].map(nobodyElse))("%s", (name) => {
+    expect(verdicts.get(`${REPORT_DOMAINS}: ${name}`)?.wrong ?? "no verdict").toEqual([]);
   });
 });
 

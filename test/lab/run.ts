@@ -1,8 +1,11 @@
 /** Runs the table: builds a domain for every scenario and its control, mails to all of them at once, and judges. */
 import { cp } from "node:fs/promises";
+import { reportDayOf } from "../../src/queue/tls-reports.ts";
 import type { LogEvent, Relay } from "../support/relay.ts";
 import { waitUntil } from "../support/temp.ts";
 import { askRelay, checkSite, compareCheck, isCheckable } from "./check.ts";
+import { readCounted } from "./counts.ts";
+import { type Counted, describeCounted, findStrangers, judgeCounted, nobodyElse, REPORT_DOMAINS } from "./expected-reports.ts";
 import { describeOutcome, judge, judgeSecrecy, type Outcome } from "./judge.ts";
 import { keepLog, RELAYS, type RelayName, relayConfiguration, startLabRelay } from "./relays.ts";
 import type { Expected, Scenario, ScenarioGroup, Story } from "./scenario.ts";
@@ -21,6 +24,8 @@ export interface Verdict {
   /** What became of the message, and of the control's. */
   readonly was: string;
   readonly control: string;
+  /** What was counted of either for reports; absent for stories. */
+  readonly counted?: readonly [was: string, control: string];
   /** Empty: as it should be. */
   readonly wrong: readonly string[];
 }
@@ -29,6 +34,8 @@ interface Trial {
   readonly site: Site;
   readonly relay: RelayName;
   readonly expected: Expected;
+  /** What reports must tell of it. */
+  readonly told: string;
 }
 
 interface Case {
@@ -48,6 +55,7 @@ export async function runTable(
   { report, emit }: { report: (line: string) => void; emit: (verdict: Verdict) => void },
 ): Promise<void> {
   await using stack = new AsyncDisposableStack();
+  const began = reportDayOf(Date.now());
   const ground = await prepareGround(folder);
   const cases = await buildCases(groups, (id) => new Site(id, ground));
   const plays = await preparePlays(stories, (id) => new Site(id, ground));
@@ -100,6 +108,12 @@ export async function runTable(
     ),
   );
   report("every domain is checked");
+  // Behind the checks: they send nothing, and must not count.
+  const counts = new Map<RelayName, Counted>();
+  await Promise.all([...relays].map(async ([name, relay]) => counts.set(name, await readCounted(relay, began))));
+  const countedOf = ({ relay }: Trial): Counted => counts.get(relay) ?? new Map();
+  for (const trial of trials) wrong.get(trial)?.push(...judgeCounted(trial.site, trial.told, countedOf(trial)));
+  report("what is counted for reports is read");
   const judged = (trial: Trial): string[] => wrong.get(trial) ?? [];
   for (const { subject, scenario, trial, control } of cases) {
     const [what] = scenario.control;
@@ -110,7 +124,20 @@ export async function runTable(
       relay: trial.relay,
       was: describeOutcome(trial.site, outcomes.get(trial) ?? {}),
       control: `${what}: ${describeOutcome(control.site, outcomes.get(control) ?? {})}`,
+      counted: [describeCounted(trial.site, countedOf(trial)), describeCounted(control.site, countedOf(control))],
       wrong: [...judged(trial), ...judged(control).map((text) => `control (${what}): ${text}`)],
+    });
+  }
+  for (const [name, counted] of counts) {
+    const own = trials.filter(({ relay }) => relay === name).map(({ site }) => site);
+    emit({
+      subject: REPORT_DOMAINS,
+      name: nobodyElse(name),
+      section: "RFC 8460 §3",
+      relay: name,
+      was: `counted for ${counted.size} domains`,
+      control: `mail went to ${own.length}`,
+      wrong: findStrangers(own, counted).map((domain) => `counted for ${domain}`),
     });
   }
   await runPlays(plays, world, { report, emit });
@@ -122,8 +149,8 @@ async function buildCases(groups: readonly ScenarioGroup[], makeSite: (id: strin
   await inTurn(all, 3, async ({ subject, scenario }, at) => {
     const id = `s${String(at + 1).padStart(3, "0")}`;
     const { relay = "strict", controlRelay = relay } = scenario;
-    const trial = { site: makeSite(id), relay, expected: scenario.must };
-    const control = { site: makeSite(`${id}c`), relay: controlRelay, expected: scenario.control[1] };
+    const trial = { site: makeSite(id), relay, expected: scenario.must, told: scenario.told[0] };
+    const control = { site: makeSite(`${id}c`), relay: controlRelay, expected: scenario.control[1], told: scenario.told[1] };
     await scenario.set(trial.site, true);
     await scenario.set(control.site, false);
     cases[at] = { subject, scenario, trial, control };

@@ -4,6 +4,7 @@
  * fails for another reason would look like a success.
  */
 import type { RelayConfiguration } from "../support/relay.ts";
+import type { Told } from "./expected-reports.ts";
 import type { RelayName } from "./relays.ts";
 import type { Site } from "./site.ts";
 import type { Stage } from "./stage.ts";
@@ -32,6 +33,8 @@ export interface Scenario {
   readonly must: Expected;
   /** What the control differs in, and what must become of it. */
   readonly control: readonly [what: string, expected: Expected];
+  /** What TLS reports must tell of both: a line for each, as test/lab/expected-reports.ts has it. */
+  readonly told: Told;
   /** Where the settings are what the control differs in. */
   readonly controlRelay?: RelayName;
 }

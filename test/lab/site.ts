@@ -92,6 +92,9 @@ export class Site {
   readonly hosts = new Map<string, Host>();
   readonly message: SiteMessage = {};
   readonly claims: Claim[] = [];
+  /** Every record, and every text that a policy host serves, as it was set up. */
+  readonly published: { readonly owner: string; readonly type: string; readonly data: string }[] = [];
+  readonly policies: string[] = [];
   /** Receivers that may hear of the message though they do not get it, since they refuse it themselves. */
   readonly mayHear = new Set<Receiver>();
   /** `tls.domains` of the relay, for this domain. */
@@ -153,6 +156,7 @@ export class Site {
   }
 
   record(owner: string, type: string, data: string): void {
+    this.published.push({ owner, type, data });
     this.io.tree.zoneOf(owner).add(owner, type, data);
   }
 
@@ -202,6 +206,7 @@ export class Site {
     const file =
       options.text ?? `version: STSv1\nmode: ${mode}\n${patterns.map((pattern) => `mx: ${pattern}\n`).join("")}max_age: ${maxAge}\n`;
     const name = `mta-sts.${this.domain}`;
+    this.policies.push(file);
     for (const txt of options.txt ?? [`v=STSv1; id=${id};`]) this.record(`_mta-sts.${this.domain}`, "TXT", `"${txt}"`);
     if (options.alias === undefined) this.record(name, "A", options.address ?? FIXED.policyHosts);
     else this.record(name, "CNAME", options.alias);

@@ -1,7 +1,8 @@
 /** Both policies at one host: both must hold, and neither overrules the other (RFC 8461 §2, §5; RFC 7672 §2.2). */
 import { deferred, delivered, type Expected, type Scenario, type ScenarioGroup } from "../scenario.ts";
+import type { Told } from "../expected-reports.ts";
 import type { Host, Site } from "../site.ts";
-import { tlsaFor } from "../world/certificates.ts";
+import { DANE_ONLY, tlsaFor } from "../world/certificates.ts";
 
 const wrongKey = `3 1 1 ${"ab".repeat(32)}`;
 const noMatch = deferred("validation-failure", /dane-no-match/);
@@ -27,7 +28,12 @@ type Row = [
   what: string,
   control: Parameters<typeof set> extends [Site, ...infer R] ? R : never,
   controlled: Expected,
+  told: Told,
 ];
+
+const bothHold = "tlsa of mx ok + sts ok";
+const noRecordMatches = "tlsa of mx failed validation-failure/dane-no-match + sts ok";
+const unusable = "tlsa of mx failed tlsa-invalid/unsupported-usage";
 
 const rows: Row[] = [
   [
@@ -37,8 +43,17 @@ const rows: Row[] = [
     "a certificate for both",
     ["matches", "good"],
     authenticated,
+    [`tlsa of mx ok + sts failed ${DANE_ONLY}`, bothHold],
   ],
-  ["MTA-STS holds, DANE does not", ["no match", "good"], noMatch, "the record matches", ["matches", "good"], authenticated],
+  [
+    "MTA-STS holds, DANE does not",
+    ["no match", "good"],
+    noMatch,
+    "the record matches",
+    ["matches", "good"],
+    authenticated,
+    [noRecordMatches, bothHold],
+  ],
   [
     "DANE is unusable, MTA-STS holds",
     ["unusable", "good"],
@@ -46,8 +61,17 @@ const rows: Row[] = [
     "it does not",
     ["unusable", "dane"],
     deferred("certificate-expired"),
+    [`${unusable} + sts ok`, `${unusable} + sts failed ${DANE_ONLY}`],
   ],
-  ["no DANE, MTA-STS does not hold", ["none", "dane"], deferred("certificate-expired"), "it holds", ["none", "good"], authenticated],
+  [
+    "no DANE, MTA-STS does not hold",
+    ["none", "dane"],
+    deferred("certificate-expired"),
+    "it holds",
+    ["none", "good"],
+    authenticated,
+    [`sts failed ${DANE_ONLY}`, "sts ok"],
+  ],
   [
     "DANE holds, MTA-STS in testing does not",
     ["matches", "dane", "testing"],
@@ -55,6 +79,7 @@ const rows: Row[] = [
     "in enforce",
     ["matches", "dane"],
     deferred("certificate-expired"),
+    [`tlsa of mx ok + sts failed ${DANE_ONLY}`, `tlsa of mx ok + sts failed ${DANE_ONLY}`],
   ],
   [
     "MTA-STS in testing holds, DANE does not",
@@ -63,11 +88,12 @@ const rows: Row[] = [
     "the record matches",
     ["matches", "good", "testing"],
     authenticated,
+    [noRecordMatches, bothHold],
   ],
 ];
 
 const table = rows.map(
-  ([name, faulty, must, what, control, controlled]): Scenario => ({
+  ([name, faulty, must, what, control, controlled, told]): Scenario => ({
     name,
     section: "RFC 8461 §2",
     relay: "open",
@@ -77,6 +103,7 @@ const table = rows.map(
     },
     must,
     control: [what, controlled],
+    told,
   }),
 );
 
@@ -97,6 +124,7 @@ export const both: ScenarioGroup = {
       },
       must: deferred("validation-failure", /mx-not-in-policy/),
       control: ["it lists it", authenticated],
+      told: ["sts failed validation-failure/mx-not-in-policy", bothHold],
     },
     {
       name: "unusable records ask for TLS where MTA-STS in testing would do without",
@@ -109,6 +137,10 @@ export const both: ScenarioGroup = {
       },
       must: deferred("starttls-not-supported"),
       control: ["no records", delivered("clear")],
+      told: [
+        "tlsa of mx failed starttls-not-supported, tlsa-invalid/unsupported-usage + sts failed starttls-not-supported",
+        "sts failed starttls-not-supported",
+      ],
     },
     {
       name: "DANE's base domain is the SNI, and MTA-STS still asks for the MX name",
@@ -127,6 +159,7 @@ export const both: ScenarioGroup = {
       },
       must: deferred("certificate-host-mismatch"),
       control: ["the certificate has both names", delivered("authenticated", "target")],
+      told: ["tlsa of target ok + sts failed certificate-host-mismatch", "tlsa of target ok + sts ok"],
     },
   ],
 };

@@ -4,6 +4,7 @@
  */
 import { createTestCa, type IssuedCertificate, issueBelow } from "../../support/certificates.ts";
 import { bounced, type Channel, deferred, delivered, type Expected, type Scenario, type ScenarioGroup } from "../scenario.ts";
+import type { Told } from "../expected-reports.ts";
 import type { Host, Site } from "../site.ts";
 import { inDays, splitChain, type TlsaParameters, tlsaFor } from "../world/certificates.ts";
 import type { BaseZone } from "../zones.ts";
@@ -11,6 +12,11 @@ import type { BaseZone } from "../zones.ts";
 const noMatch = deferred("validation-failure", /dane-no-match/);
 const noStartTls = deferred("starttls-not-supported");
 const wrongKey = `3 1 1 ${"ab".repeat(32)}`;
+const toldGood = "tlsa of mx ok";
+const toldNoMatch = "tlsa of mx failed validation-failure/dane-no-match";
+const toldBare = "tlsa of mx failed starttls-not-supported";
+const toldNone = "no-policy-found ok";
+const toldNoneBare = "no-policy-found failed starttls-not-supported";
 
 /** Table A: one host, its TLSA records right or wrong. */
 const hosts: Scenario[] = [
@@ -25,6 +31,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("authenticated"),
     control: ["without the TLSA record", deferred("certificate-expired")],
+    told: [toldGood, toldNone],
   },
   {
     name: "a trusted CA's certificate of another key is not enough",
@@ -36,6 +43,7 @@ const hosts: Scenario[] = [
     },
     must: noMatch,
     control: ["the record is of its key", delivered("authenticated")],
+    told: [toldNoMatch, toldGood],
   },
   {
     name: "records that bind, and a host without STARTTLS",
@@ -46,6 +54,7 @@ const hosts: Scenario[] = [
     },
     must: noStartTls,
     control: ["it offers STARTTLS", delivered("authenticated")],
+    told: [toldBare, toldGood],
   },
   {
     name: "records that bind, and 454 to STARTTLS",
@@ -56,6 +65,7 @@ const hosts: Scenario[] = [
     },
     must: noStartTls,
     control: ["220", delivered("authenticated")],
+    told: ["tlsa of mx failed starttls-not-supported/454", toldGood],
   },
   {
     name: "records that bind, a handshake that fails, and no second connection in clear",
@@ -67,6 +77,7 @@ const hosts: Scenario[] = [
     },
     must: deferred("validation-failure"),
     control: ["it succeeds", delivered("authenticated")],
+    told: ["tlsa of mx failed validation-failure/handshake-reset", toldGood],
   },
   {
     name: "TLS 1.1 does not do",
@@ -80,6 +91,7 @@ const hosts: Scenario[] = [
     },
     must: deferred("validation-failure", /TLS 1\.2/),
     control: ["TLS 1.2 or later", delivered("authenticated")],
+    told: ["tlsa of mx failed validation-failure/unsupported-protocol", toldGood],
   },
   {
     name: "an RSA key of 1024 bits will do where its own record says so",
@@ -92,6 +104,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("authenticated"),
     control: ["a record of another key", noMatch],
+    told: [toldGood, toldNoMatch],
   },
   ...(["signed", "nsec3"] as const).map(
     (zone): Scenario => ({
@@ -105,6 +118,7 @@ const hosts: Scenario[] = [
       },
       must: delivered("clear"),
       control: ["there is one", noStartTls],
+      told: [toldNoneBare, toldBare],
     }),
   ),
   {
@@ -117,6 +131,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("clear"),
     control: ["there is one", noStartTls],
+    told: [toldNoneBare, toldBare],
   },
   {
     name: "no TLSA, without proof (too many iterations): DANE does not apply",
@@ -128,6 +143,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("clear"),
     control: ["there is one, and it is signed", noStartTls],
+    told: [toldNoneBare, toldBare],
   },
   ...(
     [
@@ -150,6 +166,7 @@ const hosts: Scenario[] = [
       },
       must: delivered("clear"),
       control: ["the host is in a signed zone", noStartTls],
+      told: [toldNoneBare, toldBare],
     }),
   ),
   {
@@ -163,6 +180,7 @@ const hosts: Scenario[] = [
     },
     must: noMatch,
     control: ["they are set to count with signed MX records only", delivered("authenticated")],
+    told: [toldNoMatch, toldNone],
   },
   {
     name: "an MX host without addresses is unreachable, and its TLSA is not asked",
@@ -176,6 +194,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("authenticated", "mx2"),
     control: ["it has one", delivered("authenticated", "mx1")],
+    told: ["tlsa of mx2 ok", toldNone],
   },
   {
     name: "TLSA of the domain itself counts for nothing where it has MX records",
@@ -188,6 +207,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("clear"),
     control: ["it is the host's", noStartTls],
+    told: [toldNoneBare, toldBare],
   },
   {
     name: "TLSA of port 587 says nothing about port 25",
@@ -199,6 +219,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("clear"),
     control: ["of port 25", noStartTls],
+    told: [toldNoneBare, toldBare],
   },
   {
     name: "a route to another port asks for TLSA of that port",
@@ -213,6 +234,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("authenticated", "relay"),
     control: ["another name is demanded", deferred("certificate-host-mismatch")],
+    told: ["relay: no-policy-found ok", "relay: no-policy-found ok"],
   },
   {
     name: "a domain without MX records is its own host",
@@ -224,6 +246,7 @@ const hosts: Scenario[] = [
     },
     must: noMatch,
     control: ["no TLSA record", delivered("authenticated")],
+    told: ["tlsa of domain failed validation-failure/dane-no-match", toldNone],
   },
   {
     name: "a host without TLSA before one with: the order stays",
@@ -235,6 +258,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("clear", "mx1"),
     control: ["its preference is the worse one", delivered("authenticated", "mx2")],
+    told: [toldNoneBare, "tlsa of mx2 ok"],
   },
   {
     name: "a host that fails DANE is passed over, and the next one has no TLSA",
@@ -247,6 +271,7 @@ const hosts: Scenario[] = [
     },
     must: delivered("clear", "mx2"),
     control: ["it does not fail", delivered("authenticated", "mx1")],
+    told: [`${toldNoMatch.replace("mx", "mx1")} + ${toldNoneBare}`, "tlsa of mx1 ok"],
   },
   {
     name: "a host that fails DANE is passed over, and the next one refuses the recipient for good",
@@ -263,6 +288,7 @@ const hosts: Scenario[] = [
     },
     must: bounced("5.1.1"),
     control: ["the first does not fail", delivered("authenticated", "mx1")],
+    told: [`${toldNoMatch.replace("mx", "mx1")} + ${toldNone}`, "tlsa of mx1 ok"],
   },
 ];
 
@@ -283,8 +309,18 @@ function aliased(site: Site, aliasIn: BaseZone, targetIn: BaseZone, certificate?
   return { site, written, target };
 }
 
-function candidate(name: string, must: Expected, what: string, control: Expected, set: (site: Site, faulty: boolean) => void): Scenario {
-  return { name, section: "RFC 7672 §2.2.3", relay: "open", set, must, control: [what, control] };
+/** The base domain is the one whose records count. */
+const toldTarget = { good: "tlsa of target ok", noMatch: "tlsa of target failed validation-failure/dane-no-match" };
+
+function candidate(
+  name: string,
+  must: Expected,
+  what: string,
+  control: Expected,
+  told: Told,
+  set: (site: Site, faulty: boolean) => void,
+): Scenario {
+  return { name, section: "RFC 7672 §2.2.3", relay: "open", set, must, control: [what, control], told };
 }
 
 const candidates: Scenario[] = [
@@ -293,6 +329,7 @@ const candidates: Scenario[] = [
     noMatch,
     "they match",
     delivered("authenticated", "target"),
+    [toldTarget.noMatch, toldTarget.good],
     (site, faulty) => {
       const { written, target } = aliased(site, "signed", "other");
       const { good } = site.io.certificates;
@@ -306,6 +343,7 @@ const candidates: Scenario[] = [
     noMatch,
     "they match",
     delivered("authenticated", "target"),
+    [toldNoMatch, toldGood],
     (site, faulty) => {
       const { written, target } = aliased(site, "signed", "other");
       site.tlsa(written, faulty ? wrongKey : tlsaFor("3 1 1", site.io.certificates.good.certificate));
@@ -317,6 +355,7 @@ const candidates: Scenario[] = [
     noMatch,
     "they match",
     delivered("authenticated", "target"),
+    [toldNoMatch, toldGood],
     (site, faulty) => {
       const { written, target } = aliased(site, "signed", "plain");
       site.tlsa(written, faulty ? wrongKey : tlsaFor("3 1 1", site.io.certificates.good.certificate));
@@ -329,6 +368,7 @@ const candidates: Scenario[] = [
     delivered("authenticated", "target"),
     "a signed alias",
     noMatch,
+    [toldNone, toldTarget.noMatch],
     (site, faulty) => {
       const { target, written } = aliased(site, faulty ? "plain" : "signed", "other");
       site.tlsa(target, wrongKey);
@@ -342,6 +382,7 @@ const candidates: Scenario[] = [
     delivered("authenticated", "target"),
     "records at its end",
     noMatch,
+    [toldNone, toldTarget.noMatch],
     (site, faulty) => {
       site.use("signed");
       const target = site.host("target", { in: "other" });
@@ -357,6 +398,7 @@ const candidates: Scenario[] = [
     noMatch,
     "it has none",
     delivered("authenticated", "target"),
+    [toldNoMatch, toldNone],
     (site, faulty) => {
       site.use("signed");
       const target = site.host("target", { in: "other" });
@@ -373,6 +415,7 @@ const candidates: Scenario[] = [
     delivered("authenticated", "mx2"),
     "no loop",
     delivered("authenticated", "mx1"),
+    ["tlsa of mx2 ok", toldNone],
     (site, faulty) => {
       site.use("signed");
       if (faulty) {
@@ -388,6 +431,7 @@ const candidates: Scenario[] = [
     noMatch,
     "the record matches",
     delivered("authenticated", "target"),
+    [toldTarget.noMatch, toldTarget.good],
     (site, faulty) => {
       site.use("signed");
       const below = site.name("below");
@@ -403,6 +447,7 @@ const candidates: Scenario[] = [
     delivered("authenticated"),
     "its target's record is of another key",
     noMatch,
+    [toldGood, toldNoMatch],
     (site, faulty) => {
       const { dane } = site.io.certificates;
       const host = site.use("signed").mx("mx", { certificate: dane });
@@ -417,6 +462,7 @@ const candidates: Scenario[] = [
     delivered("clear"),
     "into a signed zone",
     noStartTls,
+    [toldNoneBare, toldBare],
     (site, faulty) => {
       const host = site.use("signed").mx("mx", { startTlsKeyword: "" });
       const target = `tlsa.${site.nameIn(faulty ? "plain" : "other")}`;
@@ -429,22 +475,30 @@ const candidates: Scenario[] = [
     delivered("encrypted", "target"),
     "it has none",
     noMatch,
+    ["tlsa of target failed tlsa-invalid/unsupported-usage", toldNoMatch],
     (site, faulty) => {
       const { written, target } = aliased(site, "signed", "other", site.io.certificates.dane);
       if (faulty) site.tlsa(target, `0 0 1 ${"ab".repeat(32)}`);
       site.tlsa(written, wrongKey);
     },
   ),
-  candidate("records by wildcard are records", noMatch, "they match", delivered("authenticated"), (site, faulty) => {
-    site.use("signed");
-    const host = site.mx("mx", { name: `mx.${site.domain}`, certificate: site.io.certificates.dane });
-    site.record(`*._tcp.${host.name}`, "TLSA", faulty ? wrongKey : tlsaFor("3 1 1", site.io.certificates.dane.certificate));
-    site.asked(`_25._tcp.${host.name}`, "TLSA");
-  }),
+  candidate(
+    "records by wildcard are records",
+    noMatch,
+    "they match",
+    delivered("authenticated"),
+    [toldNoMatch, toldGood],
+    (site, faulty) => {
+      site.use("signed");
+      const host = site.mx("mx", { name: `mx.${site.domain}`, certificate: site.io.certificates.dane });
+      site.record(`*._tcp.${host.name}`, "TLSA", faulty ? wrongKey : tlsaFor("3 1 1", site.io.certificates.dane.certificate));
+      site.asked(`_25._tcp.${host.name}`, "TLSA");
+    },
+  ),
 ];
 
 /** Table C: the host shows a certificate that matches `3 1 1`, and which WebPKI knows nothing of. */
-function usability(name: string, records: (pem: string) => string[], channel: Channel): Scenario {
+function usability(name: string, records: (pem: string) => string[], channel: Channel, code?: string): Scenario {
   return {
     name: `${name}: ${channel === "encrypted" ? "unusable, so TLS is required and no proof" : "counts"}`,
     section: channel === "encrypted" ? "RFC 7672 §2.2" : "RFC 7672 §3.1",
@@ -456,6 +510,7 @@ function usability(name: string, records: (pem: string) => string[], channel: Ch
     },
     must: delivered(channel),
     control: ["a usable record of another key", noMatch],
+    told: [code === undefined ? toldGood : `tlsa of mx failed tlsa-invalid/${code}`, toldNoMatch],
   };
 }
 
@@ -471,14 +526,14 @@ const usabilities: Scenario[] = [
     (pem) => [tlsaFor("3 1 1", pem), ...["01", "02", "03", "04"].map((end) => `3 1 1 ${hex(31)}${end}`)],
     "authenticated",
   ),
-  usability("0 0 1 only", () => [`0 0 1 ${hex(32)}`], "encrypted"),
-  usability("1 1 1 of the very key", (pem) => [tlsaFor("1 1 1", pem)], "encrypted"),
-  usability("4 1 1 only", (pem) => [tlsaFor("4 1 1", pem)], "encrypted"),
-  usability("255 1 1 only", (pem) => [tlsaFor("255 1 1", pem)], "encrypted"),
-  usability("3 2 1 only", () => [`3 2 1 ${hex(32)}`], "encrypted"),
-  usability("3 1 3 only", () => [`3 1 3 ${hex(48)}`], "encrypted"),
-  usability("3 1 1 with 20 octets", () => [`3 1 1 ${hex(20)}`], "encrypted"),
-  usability("3 0 0 with rubbish", () => [`3 0 0 ${hex(40)}`], "encrypted"),
+  usability("0 0 1 only", () => [`0 0 1 ${hex(32)}`], "encrypted", "unsupported-usage"),
+  usability("1 1 1 of the very key", (pem) => [tlsaFor("1 1 1", pem)], "encrypted", "unsupported-usage"),
+  usability("4 1 1 only", (pem) => [tlsaFor("4 1 1", pem)], "encrypted", "unsupported-usage"),
+  usability("255 1 1 only", (pem) => [tlsaFor("255 1 1", pem)], "encrypted", "unsupported-usage"),
+  usability("3 2 1 only", () => [`3 2 1 ${hex(32)}`], "encrypted", "unsupported-selector"),
+  usability("3 1 3 only", () => [`3 1 3 ${hex(48)}`], "encrypted", "unsupported-matching-type"),
+  usability("3 1 1 with 20 octets", () => [`3 1 1 ${hex(20)}`], "encrypted", "malformed-digest"),
+  usability("3 0 0 with rubbish", () => [`3 0 0 ${hex(40)}`], "encrypted", "malformed-certificate"),
   {
     name: "only unusable records, and a host without STARTTLS",
     section: "RFC 7672 §2.2",
@@ -489,6 +544,7 @@ const usabilities: Scenario[] = [
     },
     must: noStartTls,
     control: ["no record at all", delivered("clear")],
+    told: ["tlsa of mx failed starttls-not-supported, tlsa-invalid/unsupported-usage", toldNoneBare],
   },
 ];
 
@@ -519,6 +575,7 @@ interface Chain {
   readonly section: string;
   readonly must: Expected;
   readonly control: readonly [string, Expected];
+  readonly told: Told;
   /** For the faulty one and the control: what is sent, what the record is of, names and dates of the leaf. */
   readonly make: (
     site: Site,
@@ -532,7 +589,7 @@ interface Chain {
   };
 }
 
-function chain({ name, section, must, control, make }: Chain): Scenario {
+function chain({ name, section, must, control, told, make }: Chain): Scenario {
   return {
     name,
     section,
@@ -546,12 +603,16 @@ function chain({ name, section, must, control, make }: Chain): Scenario {
     },
     must,
     control,
+    told,
   };
 }
 
 const authenticated = delivered("authenticated");
 const untrusted = deferred("certificate-not-trusted");
 const old = { from: inDays(-60), to: inDays(-1) };
+const toldNoAnchor = "tlsa of mx failed certificate-not-trusted/dane-ta-not-in-chain";
+const toldOtherName = "tlsa of mx failed certificate-host-mismatch";
+const toldExpired = "tlsa of mx failed certificate-expired";
 const anotherKey = ["a record of the leaf, under usage 2", untrusted] as const;
 
 /** Authenticated with this record and chain; the control has a record that nothing matches. */
@@ -561,6 +622,7 @@ function anchors(name: string, record: readonly [TlsaParameters, Part], sent: re
     section,
     must: authenticated,
     control: anotherKey,
+    told: [toldGood, toldNoAnchor],
     make: (_site, faulty) => ({ sent, records: [faulty ? record : ["2 0 1", "leaf"]] }),
   });
 }
@@ -577,6 +639,7 @@ const chains: Scenario[] = [
     section: "RFC 7671 §5.2.2",
     must: untrusted,
     control: ["it is sent", authenticated],
+    told: [toldNoAnchor, toldGood],
     make: (_site, faulty) => ({ sent: faulty ? ["leaf"] : ["leaf", "issuer"], records: [["2 0 1", "issuer"]] }),
   }),
   chain({
@@ -584,6 +647,7 @@ const chains: Scenario[] = [
     section: "RFC 7671 §5.2.2",
     must: untrusted,
     control: ["it is sent", authenticated],
+    told: [toldNoAnchor, toldGood],
     make: (_site, faulty) => ({ sent: faulty ? ["leaf", "issuer"] : ["leaf", "issuer", "root"], records: [["2 0 1", "root"]] }),
   }),
   chain({
@@ -591,6 +655,7 @@ const chains: Scenario[] = [
     section: "RFC 7672 §3.1.1",
     must: noMatch,
     control: ["of the leaf's key", authenticated],
+    told: [toldNoMatch, toldGood],
     make: (_site, faulty) => ({ sent: ["leaf", "issuer"], records: [["3 1 1", faulty ? "issuer" : "leaf"]] }),
   }),
   chain({
@@ -598,6 +663,7 @@ const chains: Scenario[] = [
     section: "RFC 7672 §3.2.2",
     must: deferred("certificate-host-mismatch"),
     control: ["for the host", authenticated],
+    told: [toldOtherName, toldGood],
     make: (_site, faulty) => ({ sent: ["leaf", "issuer"], records: [["2 0 1", "issuer"]], ...(faulty && { names: ["other.test"] }) }),
   }),
   chain({
@@ -605,6 +671,7 @@ const chains: Scenario[] = [
     section: "RFC 7672 §3.1.2",
     must: deferred("certificate-expired"),
     control: ["a current one", authenticated],
+    told: [toldExpired, toldGood],
     make: (_site, faulty) => ({ sent: ["leaf", "issuer"], records: [["2 0 1", "issuer"]], ...(faulty && { dates: old }) }),
   }),
   chain({
@@ -612,6 +679,7 @@ const chains: Scenario[] = [
     section: "RFC 7671 §5.2",
     must: deferred("certificate-expired"),
     control: ["a current one", authenticated],
+    told: [toldExpired, toldGood],
     make: (_site, faulty) => ({
       sent: ["leaf", "issuer", "root"],
       records: [["2 0 1", "root"]],
@@ -623,6 +691,7 @@ const chains: Scenario[] = [
     section: "RFC 7672 §3.1.2",
     must: authenticated,
     control: ["2 0 1 of that root", deferred("certificate-expired")],
+    told: [toldGood, toldExpired],
     make: (_site, faulty) => ({
       sent: ["leaf", "issuer", "root"],
       records: [["2 0 1", faulty ? "issuer" : "root"]],
@@ -634,6 +703,7 @@ const chains: Scenario[] = [
     section: "RFC 7672 §3.2.2",
     must: authenticated,
     control: ["a third name", deferred("certificate-host-mismatch")],
+    told: [toldGood, toldOtherName],
     make: (site, faulty) => ({ sent: ["leaf", "issuer"], records: [["2 0 1", "issuer"]], names: [faulty ? site.domain : "third.test"] }),
   }),
   chain({
@@ -641,6 +711,7 @@ const chains: Scenario[] = [
     section: "RFC 7671 §8",
     must: authenticated,
     control: ["3 1 1 does not match either", noMatch],
+    told: [toldGood, toldNoMatch],
     make: (_site, faulty) => ({
       sent: ["leaf", "issuer"],
       records: [
@@ -663,6 +734,7 @@ const chains: Scenario[] = [
     },
     must: deferred("certificate-host-mismatch"),
     control: ["below a signed MX", authenticated],
+    told: [toldOtherName, toldGood],
   },
   {
     name: "a signed alias of a domain: its target may be the name in the certificate",
@@ -680,6 +752,7 @@ const chains: Scenario[] = [
     },
     must: authenticated,
     control: ["a third name", deferred("certificate-host-mismatch")],
+    told: [toldGood, toldOtherName],
   },
   {
     name: "usage 2 and a common name, with no DNS name at all",
@@ -694,6 +767,7 @@ const chains: Scenario[] = [
     },
     must: authenticated,
     control: ["with another DNS name", deferred("certificate-host-mismatch")],
+    told: [toldGood, toldOtherName],
   },
   {
     name: "a chain through a certificate that is no CA leads nowhere",
@@ -709,6 +783,7 @@ const chains: Scenario[] = [
     },
     must: deferred("certificate-not-trusted"),
     control: ["issued by the CA itself", authenticated],
+    told: ["tlsa of mx failed certificate-not-trusted/*", toldGood],
   },
   {
     name: "the anchor appended to somebody else's chain proves nothing",
@@ -723,6 +798,7 @@ const chains: Scenario[] = [
     },
     must: deferred("certificate-not-trusted"),
     control: ["the chain is the anchor's own", authenticated],
+    told: [toldNoAnchor, toldGood],
   },
   {
     name: "3 0 1 of the certificate before its renewal",
@@ -737,6 +813,7 @@ const chains: Scenario[] = [
     },
     must: noMatch,
     control: ["of the renewed one", authenticated],
+    told: [toldNoMatch, toldGood],
   },
 ];
 
@@ -761,6 +838,7 @@ function agility(
     },
     must,
     control: counts ? ["a digest of another key", noMatch] : ["the strong digest is right", authenticated],
+    told: counts ? [toldGood, toldNoMatch] : [toldNoMatch, toldGood],
   };
 }
 

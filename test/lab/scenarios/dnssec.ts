@@ -9,6 +9,11 @@ import type { RecordFault } from "../world/zones.ts";
 
 const dnssecInvalid = deferred("dnssec-invalid");
 const dnsFailure = deferred("dns-failure");
+const toldGood = "tlsa of mx ok";
+const toldNone = "no-policy-found ok";
+/** A validator that fails for another server's sake may say so or not; of a signature it says what is wrong (RFC 8914 §4). */
+const toldFailed = "tlsa of mx failed dnssec-invalid/*";
+const toldBogus = "tlsa of mx failed dnssec-invalid/ede-*";
 
 function tlsaFails(how: Meddling, words: string, ownServer = false): Scenario {
   return {
@@ -25,6 +30,7 @@ function tlsaFails(how: Meddling, words: string, ownServer = false): Scenario {
     },
     must: dnssecInvalid,
     control: ["it is answered", delivered("authenticated")],
+    told: [/^(?:strip|forged)/.test(how) ? toldBogus : toldFailed, toldGood],
   };
 }
 
@@ -41,6 +47,7 @@ function spoilt(how: RecordFault, words: string): Scenario {
     },
     must: dnssecInvalid,
     control: ["a sound signature", delivered("authenticated")],
+    told: [toldBogus, toldGood],
   };
 }
 
@@ -58,6 +65,7 @@ const unsignedTlsa: Scenario = {
   },
   must: delivered("authenticated"),
   control: ["the same in a signed zone", dnssecInvalid],
+  told: [toldNone, toldFailed],
 };
 
 const tlsa: Scenario[] = [
@@ -86,6 +94,7 @@ const tlsa: Scenario[] = [
     },
     must: delivered("authenticated"),
     control: ["a record of another key", deferred("validation-failure", /dane-no-match/)],
+    told: [toldGood, "tlsa of mx failed validation-failure/dane-no-match"],
   },
   {
     name: "a failed look-up at the expanded name is not followed by a look at the name as written",
@@ -105,6 +114,7 @@ const tlsa: Scenario[] = [
     },
     must: dnssecInvalid,
     control: ["it is denied", delivered("authenticated", "target")],
+    told: ["tlsa of target failed dnssec-invalid/*", toldGood],
   },
   {
     name: "a host whose TLSA look-up fails is passed over for the next",
@@ -120,6 +130,7 @@ const tlsa: Scenario[] = [
     },
     must: delivered("authenticated", "mx2"),
     control: ["it does not fail", delivered("authenticated", "mx1")],
+    told: ["tlsa of mx1 failed dnssec-invalid/* + tlsa of mx2 ok", "tlsa of mx1 ok"],
   },
   unsignedTlsa,
 ];
@@ -138,6 +149,8 @@ function mxFails(how: Meddling, zone: "meddled" | "meddledPlain", words: string)
     // What a validator calls bogus is told apart from a server that only fails (RFC 8914).
     must: how === "servfail" || how === "refused" ? dnsFailure : dnssecInvalid,
     control: ["it is answered", delivered("authenticated")],
+    // MX records that do not hold are told of, and those that could not be had are not.
+    told: [how === "servfail" || how === "refused" ? "nothing" : "tlsa of domain failed dnssec-invalid/ede-*", toldNone],
   };
 }
 
@@ -157,6 +170,7 @@ function addressFails(how: Meddling, zone: "meddled" | "meddledPlain", words: st
     },
     must: delivered("authenticated", "mx2"),
     control: ["they are answered", delivered("authenticated", "mx1")],
+    told: [how === "servfail" ? toldNone : `tlsa of mx1 failed dnssec-invalid/ede-* + ${toldNone}`, toldNone],
   };
 }
 
@@ -180,6 +194,7 @@ const rest: Scenario[] = [
     },
     must: deferred("validation-failure", /dane-no-match/),
     control: ["the record matches", delivered("authenticated")],
+    told: ["tlsa of mx failed validation-failure/dane-no-match", toldGood],
   },
   ...(
     [
@@ -198,6 +213,7 @@ const rest: Scenario[] = [
       },
       must: dnssecInvalid,
       control: ["a sound zone", delivered("authenticated")],
+      told: ["tlsa of domain failed dnssec-invalid/ede-*", toldNone],
     }),
   ),
   ...(
@@ -217,6 +233,7 @@ const rest: Scenario[] = [
       },
       must: dnssecInvalid,
       control: ["a sound zone", delivered("authenticated")],
+      told: [toldBogus, toldNone],
     }),
   ),
   {
@@ -233,6 +250,7 @@ const rest: Scenario[] = [
     },
     must: dnssecInvalid,
     control: ["TLSA is answered", delivered("authenticated")],
+    told: [toldFailed, `${toldGood} + sts ok`],
   },
 ];
 

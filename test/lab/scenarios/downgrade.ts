@@ -21,26 +21,36 @@ const speaking = (octets: string | Buffer): ReceiverBehaviour => ({
   afterStartTls: (socket) => socket.once("data", () => socket.end(octets)),
 });
 
-const ways: [name: string, behaviour: ReceiverBehaviour, must: Expected][] = [
-  ["the keyword removed", { startTlsKeyword: "" }, stripped],
-  ["the keyword overwritten", { startTlsKeyword: "XXXXXXXA" }, stripped],
-  ["the keyword inside another", ehlo("250-mx.example.test\r\n250 X-STARTTLS\r\n"), stripped],
-  ["the keyword in the first line only", ehlo("250-STARTTLS\r\n250 PIPELINING\r\n"), stripped],
-  ["EHLO refused", ehlo("502 5.5.1 what?\r\n"), stripped],
-  ["501 to STARTTLS", startTls("501 5.5.4 syntax\r\n"), stripped],
-  ["250 to STARTTLS", startTls("250 fine\r\n"), stripped],
-  ["421 to STARTTLS", startTls("421 4.3.2 going down\r\n"), stripped],
-  ["closed at STARTTLS", closing((socket) => socket.end()), stripped],
-  ["reset at STARTTLS", closing((socket) => socket.resetAndDestroy()), stripped],
-  ["replies injected behind the 220", { injected: "250-mx.example.test\r\n250 PIPELINING\r\n" }, broken],
-  ["text in place of the ServerHello", speaking("250 2.0.0 already secure, go on\r\n"), broken],
-  ["an alert in the handshake", speaking(Buffer.from([21, 3, 3, 0, 2, 2, 40])), broken],
-  ["refused after the handshake of TLS 1.3", { demandsClientCertificate: true, tls: { minVersion: "TLSv1.3" } }, broken],
+const ways: [name: string, behaviour: ReceiverBehaviour, must: Expected, fault: string][] = [
+  ["the keyword removed", { startTlsKeyword: "" }, stripped, "starttls-not-supported"],
+  ["the keyword overwritten", { startTlsKeyword: "XXXXXXXA" }, stripped, "starttls-not-supported"],
+  ["the keyword inside another", ehlo("250-mx.example.test\r\n250 X-STARTTLS\r\n"), stripped, "starttls-not-supported"],
+  ["the keyword in the first line only", ehlo("250-STARTTLS\r\n250 PIPELINING\r\n"), stripped, "starttls-not-supported"],
+  ["EHLO refused", ehlo("502 5.5.1 what?\r\n"), stripped, "starttls-not-supported"],
+  ["501 to STARTTLS", startTls("501 5.5.4 syntax\r\n"), stripped, "starttls-not-supported/501"],
+  ["250 to STARTTLS", startTls("250 fine\r\n"), stripped, "starttls-not-supported/250"],
+  ["421 to STARTTLS", startTls("421 4.3.2 going down\r\n"), stripped, "starttls-not-supported/421"],
+  ["closed at STARTTLS", closing((socket) => socket.end()), stripped, "starttls-not-supported/starttls-reset"],
+  ["reset at STARTTLS", closing((socket) => socket.resetAndDestroy()), stripped, "starttls-not-supported/starttls-reset"],
+  [
+    "replies injected behind the 220",
+    { injected: "250-mx.example.test\r\n250 PIPELINING\r\n" },
+    broken,
+    "validation-failure/starttls-injection",
+  ],
+  ["text in place of the ServerHello", speaking("250 2.0.0 already secure, go on\r\n"), broken, "validation-failure/*"],
+  ["an alert in the handshake", speaking(Buffer.from([21, 3, 3, 0, 2, 2, 40])), broken, "validation-failure/alert-handshake-failure"],
+  [
+    "refused after the handshake of TLS 1.3",
+    { demandsClientCertificate: true, tls: { minVersion: "TLSv1.3" } },
+    broken,
+    "validation-failure/alert-*",
+  ],
 ];
 
 export const downgrade: ScenarioGroup = {
   subject: "Downgrade",
-  scenarios: ways.flatMap(([name, behaviour, must]): Scenario[] => [
+  scenarios: ways.flatMap(([name, behaviour, must, fault]): Scenario[] => [
     {
       name: `${name}, at a host that MTA-STS protects`,
       section: "RFC 8461 §5",
@@ -51,6 +61,7 @@ export const downgrade: ScenarioGroup = {
       },
       must,
       control: ["left alone", delivered("authenticated")],
+      told: [`sts failed ${fault}`, "sts ok"],
     },
     {
       name: `${name}, at a host that DANE protects`,
@@ -61,6 +72,7 @@ export const downgrade: ScenarioGroup = {
       },
       must,
       control: ["left alone", delivered("authenticated")],
+      told: [`tlsa of mx failed ${fault}`, "tlsa of mx ok"],
     },
   ]),
 };

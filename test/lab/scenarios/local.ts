@@ -6,6 +6,11 @@ import type { ReceiverBehaviour } from "../world/receivers.ts";
 const authenticated = delivered("authenticated");
 const noStartTls = deferred("starttls-not-supported");
 const daneRequired = deferred("dane-required");
+const toldNone = "no-policy-found ok";
+const toldNoneBare = "no-policy-found failed starttls-not-supported";
+const toldBare = "sts failed starttls-not-supported";
+const toldRequired = "tlsa of mx failed dane-required";
+const toldNoMatch = "tlsa of mx failed validation-failure/dane-no-match";
 
 function floor(
   relay: "strict" | "encrypted" | "open",
@@ -14,17 +19,19 @@ function floor(
   must: Expected,
   what: string,
   control: Expected,
-  better: ReceiverBehaviour = {},
+  fault: string | undefined,
 ): Scenario {
   return {
     name: `floor ${relay === "strict" ? "authenticated" : relay === "open" ? "opportunistic" : relay}: ${name}`,
     section: "RFC 3207 §6",
     relay,
     set(site, faulty) {
-      site.use("plain").mx("mx", faulty ? host(site) : better);
+      site.use("plain").mx("mx", faulty ? host(site) : {});
     },
     must,
     control: [what, control],
+    // The operator's floor is no policy of the domain's: any TLS is as good as none of its own asks (table A).
+    told: [fault === undefined ? toldNone : `no-policy-found failed ${fault}`, toldNone],
   };
 }
 
@@ -35,18 +42,34 @@ const unknown = (site: Site): ReceiverBehaviour => ({ certificate: site.io.certi
 const good = "a good host";
 
 const floors: Scenario[] = [
-  floor("strict", "no STARTTLS", bare, noStartTls, good, authenticated),
-  floor("strict", "454", refusing, noStartTls, good, authenticated),
-  floor("strict", "a failed handshake", breaking, deferred("validation-failure"), good, authenticated),
-  floor("strict", "an untrusted certificate", unknown, deferred("certificate-expired"), good, authenticated),
-  floor("encrypted", "no STARTTLS", bare, noStartTls, good, authenticated),
-  floor("encrypted", "454", refusing, noStartTls, good, authenticated),
-  floor("encrypted", "a failed handshake", breaking, deferred("validation-failure"), good, authenticated),
-  floor("encrypted", "an untrusted certificate", unknown, delivered("encrypted"), good, authenticated),
-  floor("open", "no STARTTLS", bare, delivered("clear"), good, authenticated),
-  floor("open", "454", refusing, delivered("clear"), good, authenticated),
-  floor("open", "a failed handshake", breaking, delivered("clear"), good, authenticated),
-  floor("open", "an untrusted certificate", unknown, delivered("encrypted"), good, authenticated),
+  floor("strict", "no STARTTLS", bare, noStartTls, good, authenticated, "starttls-not-supported"),
+  floor("strict", "454", refusing, noStartTls, good, authenticated, "starttls-not-supported/454"),
+  floor(
+    "strict",
+    "a failed handshake",
+    breaking,
+    deferred("validation-failure"),
+    good,
+    authenticated,
+    "validation-failure/handshake-reset",
+  ),
+  floor("strict", "an untrusted certificate", unknown, deferred("certificate-expired"), good, authenticated, undefined),
+  floor("encrypted", "no STARTTLS", bare, noStartTls, good, authenticated, "starttls-not-supported"),
+  floor("encrypted", "454", refusing, noStartTls, good, authenticated, "starttls-not-supported/454"),
+  floor(
+    "encrypted",
+    "a failed handshake",
+    breaking,
+    deferred("validation-failure"),
+    good,
+    authenticated,
+    "validation-failure/handshake-reset",
+  ),
+  floor("encrypted", "an untrusted certificate", unknown, delivered("encrypted"), good, authenticated, undefined),
+  floor("open", "no STARTTLS", bare, delivered("clear"), good, authenticated, "starttls-not-supported"),
+  floor("open", "454", refusing, delivered("clear"), good, authenticated, "starttls-not-supported/454"),
+  floor("open", "a failed handshake", breaking, delivered("clear"), good, authenticated, "validation-failure/handshake-reset"),
+  floor("open", "an untrusted certificate", unknown, delivered("encrypted"), good, authenticated, undefined),
   floor(
     "open",
     "TLS 1.1 only is not better than clear",
@@ -54,6 +77,7 @@ const floors: Scenario[] = [
     delivered("clear"),
     good,
     authenticated,
+    "validation-failure/unsupported-protocol",
   ),
   {
     name: "a domain's own floor is above the relay's",
@@ -65,6 +89,7 @@ const floors: Scenario[] = [
     },
     must: noStartTls,
     control: ["no floor of its own", delivered("clear")],
+    told: [toldNoneBare, toldNoneBare],
   },
   {
     name: "a domain's own floor is below the relay's, and its published policy still holds",
@@ -77,6 +102,7 @@ const floors: Scenario[] = [
     },
     must: noStartTls,
     control: ["it publishes none", delivered("clear")],
+    told: [toldBare, toldNoneBare],
   },
 ];
 
@@ -91,6 +117,7 @@ const hostFloors: Scenario[] = [
     },
     must: daneRequired,
     control: ["a signed one", authenticated],
+    told: [toldRequired, "tlsa of mx ok"],
   },
   {
     name: "host dnssec: a signed domain and an unsigned host",
@@ -103,6 +130,7 @@ const hostFloors: Scenario[] = [
     },
     must: daneRequired,
     control: ["a signed host with a record", authenticated],
+    told: [toldRequired, "tlsa of mx ok"],
   },
   {
     name: "host dnssec: no TLSA records",
@@ -115,6 +143,7 @@ const hostFloors: Scenario[] = [
     },
     must: daneRequired,
     control: ["a record", authenticated],
+    told: [toldRequired, "tlsa of mx ok"],
   },
   {
     name: "host dnssec: only unusable TLSA records",
@@ -132,6 +161,7 @@ const hostFloors: Scenario[] = [
     },
     must: daneRequired,
     control: ["a usable one", delivered("authenticated", "mx2")],
+    told: [toldRequired, "tlsa of mx2 ok"],
   },
   {
     name: "host dnssec: MTA-STS is no substitute",
@@ -144,6 +174,7 @@ const hostFloors: Scenario[] = [
     },
     must: daneRequired,
     control: ["host proven takes it", authenticated],
+    told: [toldRequired, "sts ok"],
   },
   {
     name: "host proven: an unsigned domain without policy",
@@ -156,6 +187,7 @@ const hostFloors: Scenario[] = [
     },
     must: deferred("validation-failure", /mx-unproven/),
     control: ["a policy that lists the host", authenticated],
+    told: ["nothing", "sts ok"],
   },
   {
     name: "host proven: signed MX records are proof",
@@ -166,11 +198,19 @@ const hostFloors: Scenario[] = [
     },
     must: authenticated,
     control: ["unsigned ones are none", deferred("validation-failure", /mx-unproven/)],
+    told: [toldNone, "nothing"],
   },
 ];
 
 /** The same domain under `report` and under `off`, and under enforcement as the control. */
-function rollout(relay: "report" | "off", name: string, channel: Channel, enforced: Expected, set: (site: Site) => void): Scenario {
+function rollout(
+  relay: "report" | "off",
+  name: string,
+  channel: Channel,
+  enforced: Expected,
+  told: string,
+  set: (site: Site) => void,
+): Scenario {
   return {
     name: `published ${relay}: ${name} is delivered to`,
     section: "RFC 8461 §5",
@@ -183,22 +223,38 @@ function rollout(relay: "report" | "off", name: string, channel: Channel, enforc
     },
     must: delivered(channel),
     control: ["published policy is enforced", enforced],
+    // What is not looked at is not told.
+    told: [relay === "off" ? "nothing" : told, told],
   };
 }
 
 const rollouts: Scenario[] = (["report", "off"] as const).flatMap((relay) => [
-  rollout(relay, "a host that its policy does not list", "authenticated", deferred("validation-failure"), (site) => {
-    site.use("plain").mx();
-    site.sts({ mx: ["mx.nowhere.test"] });
-  }),
-  rollout(relay, "a host without STARTTLS under enforce", "clear", noStartTls, (site) => {
+  rollout(
+    relay,
+    "a host that its policy does not list",
+    "authenticated",
+    deferred("validation-failure"),
+    "sts failed validation-failure/mx-not-in-policy",
+    (site) => {
+      site.use("plain").mx();
+      site.sts({ mx: ["mx.nowhere.test"] });
+    },
+  ),
+  rollout(relay, "a host without STARTTLS under enforce", "clear", noStartTls, toldBare, (site) => {
     site.use("plain").mx("mx", bare());
     site.sts();
   }),
-  rollout(relay, "a certificate of another key than its TLSA record's", "authenticated", deferred("validation-failure"), (site) => {
-    site.tlsa(site.use("signed").mx(), `3 1 1 ${"ab".repeat(32)}`);
-    site.sts({ mode: "none" });
-  }),
+  rollout(
+    relay,
+    "a certificate of another key than its TLSA record's",
+    "authenticated",
+    deferred("validation-failure"),
+    toldNoMatch,
+    (site) => {
+      site.tlsa(site.use("signed").mx(), `3 1 1 ${"ab".repeat(32)}`);
+      site.sts({ mode: "none" });
+    },
+  ),
 ]);
 
 const switches: Scenario[] = [
@@ -213,6 +269,7 @@ const switches: Scenario[] = [
     },
     must: delivered("clear"),
     control: ["not for the other", noStartTls],
+    told: ["nothing", toldBare],
   },
   {
     name: "published report for one domain",
@@ -224,6 +281,7 @@ const switches: Scenario[] = [
     },
     must: authenticated,
     control: ["not for the other", deferred("validation-failure", /dane-no-match/)],
+    told: [toldNoMatch, toldNoMatch],
   },
   {
     name: "published report and a TLSA look-up that fails",
@@ -237,6 +295,7 @@ const switches: Scenario[] = [
     },
     must: authenticated,
     control: ["enforced", deferred("dnssec-invalid")],
+    told: ["tlsa of mx failed dnssec-invalid/*", "tlsa of mx failed dnssec-invalid/*"],
   },
 ];
 

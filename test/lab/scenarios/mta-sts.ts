@@ -6,10 +6,13 @@ import type { CertificateWishes } from "../../support/certificates.ts";
 import { type Channel, deferred, delivered, type Expected, type Scenario, type ScenarioGroup } from "../scenario.ts";
 import type { Site, StsOptions } from "../site.ts";
 import { FIXED } from "../world/addresses.ts";
-import { inDays } from "../world/certificates.ts";
+import { DANE_ONLY, inDays } from "../world/certificates.ts";
 import type { ReceiverBehaviour } from "../world/receivers.ts";
 
 const unlisted = deferred("validation-failure", /mx-not-in-policy/);
+const toldUnlisted = "sts failed validation-failure/mx-not-in-policy";
+const toldBare = "sts failed starttls-not-supported";
+const toldNoPolicy = "no-policy-found failed starttls-not-supported";
 
 /** The pattern made from the host's name, and whether it covers it. */
 function pattern(name: string, covered: boolean, patterns: (host: string) => string[], label = "mx"): Scenario {
@@ -27,6 +30,7 @@ function pattern(name: string, covered: boolean, patterns: (host: string) => str
     },
     must: covered ? delivered("authenticated") : unlisted,
     control: covered ? ["another name is listed", unlisted] : ["the name itself is listed", delivered("authenticated")],
+    told: covered ? ["sts ok", toldUnlisted] : [toldUnlisted, "sts ok"],
   };
 }
 
@@ -55,6 +59,7 @@ const patterns: Scenario[] = [
     },
     must: unlisted,
     control: ["the MX name is listed", delivered("authenticated", "target")],
+    told: [toldUnlisted, "sts ok"],
   },
 ];
 
@@ -62,6 +67,7 @@ const patterns: Scenario[] = [
 function certificate(
   name: string,
   expected: Expected,
+  fault: string,
   wishes: (host: string) => CertificateWishes,
   from: "ca" | "stranger" = "ca",
 ): Scenario {
@@ -78,30 +84,50 @@ function certificate(
     },
     must: expected,
     control: ["a good certificate", delivered("authenticated")],
+    told: [`sts failed ${fault}`, "sts ok"],
   };
 }
 
 const mismatch = deferred("certificate-host-mismatch");
+const anotherName = "certificate-host-mismatch";
+/** What OpenSSL says of a leaf that comes alone. */
+const unknownIssuer = "certificate-not-trusted/unable-to-verify-the-first-certificate";
 const certificates: Scenario[] = [
-  certificate("a wildcard two labels up", mismatch, () => ({ names: ["*.test"] })),
-  certificate("a wildcard that is part of a label", mismatch, (host) => ({ names: [`m*${host.slice(host.indexOf("."))}`] })),
-  certificate("a certificate for the policy domain only", mismatch, (host) => ({ names: [parent(host)] })),
-  certificate("the name in the common name only", mismatch, (host) => ({ names: [], commonName: host })),
-  certificate("the common name right, the DNS name another", mismatch, (host) => ({ names: ["other.test"], commonName: host })),
-  certificate("an IP address for a name", mismatch, () => ({ names: ["44.53.0.1"], commonName: "address" })),
-  certificate("an expired certificate", deferred("certificate-expired", /ended/), (host) => ({
+  certificate("a wildcard two labels up", mismatch, anotherName, () => ({ names: ["*.test"] })),
+  certificate("a wildcard that is part of a label", mismatch, anotherName, (host) => ({ names: [`m*${host.slice(host.indexOf("."))}`] })),
+  certificate("a certificate for the policy domain only", mismatch, anotherName, (host) => ({ names: [parent(host)] })),
+  certificate("the name in the common name only", mismatch, anotherName, (host) => ({ names: [], commonName: host })),
+  certificate("the common name right, the DNS name another", mismatch, anotherName, (host) => ({
+    names: ["other.test"],
+    commonName: host,
+  })),
+  certificate("an IP address for a name", mismatch, anotherName, () => ({ names: ["44.53.0.1"], commonName: "address" })),
+  certificate("an expired certificate", deferred("certificate-expired", /ended/), "certificate-expired", (host) => ({
     names: [host],
     from: inDays(-60),
     to: inDays(-1),
   })),
-  certificate("a certificate of tomorrow", deferred("validation-failure", /not-yet-valid/), (host) => ({
+  certificate(
+    "a certificate of tomorrow",
+    deferred("validation-failure", /not-yet-valid/),
+    "validation-failure/certificate-not-yet-valid",
+    (host) => ({
+      names: [host],
+      from: inDays(2),
+      to: inDays(60),
+    }),
+  ),
+  certificate(
+    "a self-signed certificate",
+    deferred("certificate-not-trusted"),
+    "certificate-not-trusted/self-signed-certificate",
+    (host) => ({ names: [host], selfSigned: true }),
+  ),
+  certificate("a CA that nobody trusts", deferred("certificate-not-trusted"), unknownIssuer, (host) => ({ names: [host] }), "stranger"),
+  certificate("an RSA key of 1024 bits", deferred("certificate-not-trusted", /1024/), "certificate-not-trusted/weak-key", (host) => ({
     names: [host],
-    from: inDays(2),
-    to: inDays(60),
+    key: "rsa-1024",
   })),
-  certificate("a self-signed certificate", deferred("certificate-not-trusted"), (host) => ({ names: [host], selfSigned: true })),
-  certificate("a CA that nobody trusts", deferred("certificate-not-trusted"), (host) => ({ names: [host] }), "stranger"),
-  certificate("an RSA key of 1024 bits", deferred("certificate-not-trusted", /1024/), (host) => ({ names: [host], key: "rsa-1024" })),
   {
     name: "enforce and an intermediate certificate that is not sent",
     section: "RFC 8461 §4.2",
@@ -116,6 +142,7 @@ const certificates: Scenario[] = [
     },
     must: deferred("certificate-not-trusted"),
     control: ["it is sent", delivered("authenticated")],
+    told: [`sts failed ${unknownIssuer}`, "sts ok"],
   },
   {
     name: "the certificate of an alias's target does not count",
@@ -133,6 +160,7 @@ const certificates: Scenario[] = [
     },
     must: mismatch,
     control: ["it is for the MX name", delivered("authenticated", "target")],
+    told: [`sts failed ${anotherName}`, "sts ok"],
   },
 ];
 
@@ -141,6 +169,7 @@ function testing(
   name: string,
   channel: Channel,
   enforced: Expected,
+  fault: string,
   host: (site: Site) => ReceiverBehaviour,
   mx?: readonly string[],
 ): Scenario {
@@ -157,19 +186,22 @@ function testing(
     },
     must: delivered(channel),
     control: ["the same under enforce", enforced],
+    told: [`sts failed ${fault}`, `sts failed ${fault}`],
   };
 }
 
 const modes: Scenario[] = [
-  testing("a host that is not listed", "authenticated", unlisted, () => ({}), ["mx.nowhere.test"]),
-  testing("a host without STARTTLS", "clear", deferred("starttls-not-supported"), () => ({ startTlsKeyword: "" })),
-  testing("an untrusted certificate", "encrypted", deferred("certificate-expired"), ({ io }) => ({
+  testing("a host that is not listed", "authenticated", unlisted, "validation-failure/mx-not-in-policy", () => ({}), ["mx.nowhere.test"]),
+  testing("a host without STARTTLS", "clear", deferred("starttls-not-supported"), "starttls-not-supported", () => ({
+    startTlsKeyword: "",
+  })),
+  testing("an untrusted certificate", "encrypted", deferred("certificate-expired"), DANE_ONLY, ({ io }) => ({
     certificate: { ...io.certificates.dane },
   })),
-  testing("454 to STARTTLS", "clear", deferred("starttls-not-supported"), () => ({
+  testing("454 to STARTTLS", "clear", deferred("starttls-not-supported"), "starttls-not-supported/454", () => ({
     answer: (heard) => (heard === "STARTTLS" ? "454 4.7.0 not now\r\n" : undefined),
   })),
-  testing("a handshake that fails", "clear", deferred("validation-failure"), () => ({
+  testing("a handshake that fails", "clear", deferred("validation-failure"), "validation-failure/handshake-reset", () => ({
     afterStartTls: (socket) => socket.once("data", () => socket.end()),
   })),
   {
@@ -182,6 +214,7 @@ const modes: Scenario[] = [
     },
     must: delivered("clear"),
     control: ["the same under enforce", deferred("starttls-not-supported")],
+    told: [toldNoPolicy, toldBare],
   },
   {
     name: "enforce and 454 to STARTTLS is no verdict on the message",
@@ -193,6 +226,7 @@ const modes: Scenario[] = [
     },
     must: deferred("starttls-not-supported", /454/),
     control: ["220", delivered("authenticated")],
+    told: ["sts failed starttls-not-supported/454", "sts ok"],
   },
   {
     name: "enforce and a host that answers MAIL with 550 rather than speak TLS",
@@ -206,6 +240,7 @@ const modes: Scenario[] = [
     },
     must: deferred("starttls-not-supported"),
     control: ["it speaks TLS", delivered("authenticated")],
+    told: [toldBare, "sts ok"],
   },
   {
     name: "a host that is not listed is passed over, the listed one behind it gets the mail",
@@ -220,6 +255,7 @@ const modes: Scenario[] = [
     },
     must: delivered("authenticated", "mx2"),
     control: ["both are listed", delivered("authenticated", "mx1")],
+    told: ["sts ok, failed validation-failure/mx-not-in-policy", "sts ok"],
   },
   {
     name: "the order of hosts is not changed in favour of those that pass",
@@ -233,8 +269,30 @@ const modes: Scenario[] = [
     },
     must: delivered("authenticated", "mx2"),
     control: ["the first one offers STARTTLS", delivered("authenticated", "mx1")],
+    told: ["sts ok, failed starttls-not-supported", "sts ok"],
+  },
+  {
+    name: "of three hosts two are not listed: the third gets the mail, and both are told of",
+    section: "RFC 8460 §4.2",
+    relay: "open",
+    set(site, faulty) {
+      site.use("plain");
+      const [first, second] = [site.mx("mx1", { preference: 10 }), site.mx("mx2", { preference: 20 })];
+      const third = site.mx("mx3", { preference: 30 });
+      site.sts({ mx: faulty ? [third.name] : [first.name, second.name, third.name] });
+      if (faulty) for (const host of [first, second]) site.neverConnected(host);
+    },
+    must: delivered("authenticated", "mx3"),
+    control: ["all are listed", delivered("authenticated", "mx1")],
+    told: ["sts ok, failed 2 validation-failure/mx-not-in-policy, validation-failure/mx-not-in-policy", "sts ok"],
   },
 ];
+
+/** Of a policy that is none, its own lines are told of; of one that could not be had, there are none (table A). */
+function toldWithout(fault: string | undefined): string {
+  if (fault === undefined) return toldNoPolicy;
+  return `${fault.startsWith("sts-policy-invalid") ? "sts" : "no-policy-found"} failed starttls-not-supported, ${fault}`;
+}
 
 /** A host that offers no STARTTLS: mail arrives there exactly if no policy is in force. */
 function withoutPolicy(
@@ -242,6 +300,7 @@ function withoutPolicy(
   section: string,
   faulty: StsOptions | ((site: Site) => StsOptions | Promise<StsOptions>),
   fetches?: number,
+  fault?: string,
 ): Scenario {
   return {
     name: `${name}: as though there were no policy`,
@@ -255,6 +314,7 @@ function withoutPolicy(
     },
     must: delivered("clear"),
     control: ["a sound policy", deferred("starttls-not-supported")],
+    told: [toldWithout(fault), toldBare],
   };
 }
 
@@ -281,13 +341,14 @@ const noRecord: Scenario[] = [
     },
     must: delivered("clear"),
     control: ["TXT is answered", deferred("starttls-not-supported")],
+    told: [toldNoPolicy, toldBare],
   },
 ];
 
 const noFetch: Scenario[] = [
-  withoutPolicy("status 404", "RFC 8461 §3.3", { status: 404 }, 1),
-  withoutPolicy("status 500", "RFC 8461 §3.3", { status: 500 }, 1),
-  withoutPolicy("status 201", "RFC 8461 §3.3", { status: 201 }, 1),
+  withoutPolicy("status 404", "RFC 8461 §3.3", { status: 404 }, 1, "sts-policy-fetch-error/http-404"),
+  withoutPolicy("status 500", "RFC 8461 §3.3", { status: 500 }, 1, "sts-policy-fetch-error/http-500"),
+  withoutPolicy("status 201", "RFC 8461 §3.3", { status: 201 }, 1, "sts-policy-fetch-error/http-201"),
   withoutPolicy(
     "a redirect",
     "RFC 8461 §3.3",
@@ -298,10 +359,17 @@ const noFetch: Scenario[] = [
       },
     }),
     1,
+    "sts-policy-fetch-error/redirect",
   ),
-  withoutPolicy("text/html", "RFC 8461 §3.2", { type: "text/html" }, 1),
-  withoutPolicy("no media type", "RFC 8461 §3.2", { type: "" }, 1),
-  withoutPolicy("a body of more than 64 KiB", "RFC 8461 §3.3", { text: file(`x: ${"y".repeat(66_000)}\n`) }, 1),
+  withoutPolicy("text/html", "RFC 8461 §3.2", { type: "text/html" }, 1, "sts-policy-fetch-error/media-type"),
+  withoutPolicy("no media type", "RFC 8461 §3.2", { type: "" }, 1, "sts-policy-fetch-error/media-type"),
+  withoutPolicy(
+    "a body of more than 64 KiB",
+    "RFC 8461 §3.3",
+    { text: file(`x: ${"y".repeat(66_000)}\n`) },
+    1,
+    "sts-policy-fetch-error/too-large",
+  ),
   withoutPolicy(
     "a body that never ends",
     "RFC 8461 §3.3",
@@ -314,13 +382,26 @@ const noFetch: Scenario[] = [
       },
     },
     1,
+    "sts-policy-fetch-error/timeout",
   ),
-  withoutPolicy("a compressed body", "RFC 8461 §3.3", { headers: { "Content-Encoding": "gzip" } }, 1),
-  withoutPolicy("a host that takes connections and is silent", "RFC 8461 §3.3", { address: FIXED.silentPolicyHost }, 0),
-  withoutPolicy("a host where nothing listens", "RFC 8461 §3.3", { address: FIXED.nobody }, 0),
-  withoutPolicy("a host on the loopback interface", "RFC 8461 §3.3", { address: "127.0.0.1" }, 0),
-  withoutPolicy("a host on a private network", "RFC 8461 §3.3", { address: "10.0.0.1" }, 0),
-  withoutPolicy("TLS 1.1 only", "RFC 8461 §7.2", { address: FIXED.oldPolicyHosts }, 0),
+  withoutPolicy(
+    "a compressed body",
+    "RFC 8461 §3.3",
+    { headers: { "Content-Encoding": "gzip" } },
+    1,
+    "sts-policy-fetch-error/content-encoding",
+  ),
+  withoutPolicy(
+    "a host that takes connections and is silent",
+    "RFC 8461 §3.3",
+    { address: FIXED.silentPolicyHost },
+    0,
+    "sts-policy-fetch-error/timeout",
+  ),
+  withoutPolicy("a host where nothing listens", "RFC 8461 §3.3", { address: FIXED.nobody }, 0, "sts-policy-fetch-error/connection-refused"),
+  withoutPolicy("a host on the loopback interface", "RFC 8461 §3.3", { address: "127.0.0.1" }, 0, "sts-policy-fetch-error/*"),
+  withoutPolicy("a host on a private network", "RFC 8461 §3.3", { address: "10.0.0.1" }, 0, "sts-policy-fetch-error/*"),
+  withoutPolicy("TLS 1.1 only", "RFC 8461 §7.2", { address: FIXED.oldPolicyHosts }, 0, "sts-policy-fetch-error/unsupported-protocol"),
   withoutPolicy(
     "an expired certificate",
     "RFC 8461 §3.3",
@@ -328,12 +409,14 @@ const noFetch: Scenario[] = [
       certificate: await site.issue({ names: [`mta-sts.${site.domain}`], from: inDays(-60), to: inDays(-1) }),
     }),
     0,
+    "sts-webpki-invalid/certificate-has-expired",
   ),
   withoutPolicy(
     "a certificate for the domain only",
     "RFC 8461 §3.3",
     async (site) => ({ certificate: await site.issue({ names: [site.domain] }) }),
     0,
+    "sts-webpki-invalid/*",
   ),
   withoutPolicy(
     "the name in the common name only",
@@ -342,6 +425,7 @@ const noFetch: Scenario[] = [
       certificate: await site.issue({ names: [], commonName: `mta-sts.${site.domain}`.slice(0, 64) }),
     }),
     0,
+    "sts-webpki-invalid/*",
   ),
   withoutPolicy(
     "a wildcard that is part of a label",
@@ -350,6 +434,7 @@ const noFetch: Scenario[] = [
       certificate: await site.issue({ names: [`mta-*.${site.domain}`] }),
     }),
     0,
+    "sts-webpki-invalid/*",
   ),
   withoutPolicy(
     "a self-signed certificate",
@@ -358,6 +443,7 @@ const noFetch: Scenario[] = [
       certificate: await site.issue({ names: [`mta-sts.${site.domain}`], selfSigned: true }),
     }),
     0,
+    "sts-webpki-invalid/self-signed-certificate",
   ),
   withoutPolicy(
     "an alias to a provider whose certificate is for its own name",
@@ -368,23 +454,24 @@ const noFetch: Scenario[] = [
       return { alias: `${provider}.`, certificate: await site.issue({ names: [provider] }) };
     },
     0,
+    "sts-webpki-invalid/*",
   ),
 ];
 
 const badFiles: Scenario[] = (
   [
-    ["a policy without mode", "version: STSv1\nmx: *.plain.test\nmax_age: 604800\n"],
-    ["a policy without version", "mode: enforce\nmx: *.plain.test\nmax_age: 604800\n"],
-    ["a policy without max_age", "version: STSv1\nmode: enforce\nmx: *.plain.test\n"],
-    ["max_age with a unit", "version: STSv1\nmode: enforce\nmx: *.plain.test\nmax_age: 7d\n"],
-    ["an unknown mode", "version: STSv1\nmode: report\nmx: *.plain.test\nmax_age: 604800\n"],
-    ["enforce without mx", "version: STSv1\nmode: enforce\nmax_age: 604800\n"],
-    ["Mode with a capital", "version: STSv1\nMode: enforce\nmx: *.plain.test\nmax_age: 604800\n"],
-    ["one mx line with two names", "version: STSv1\nmode: enforce\nmx: *.plain.test, b.test\nmax_age: 604800\n"],
-    ["a byte order mark", "\ufeffversion: STSv1\nmode: enforce\nmx: *.plain.test\nmax_age: 604800\n"],
-    ["an HTML page as text/plain", "<html><body>version: STSv1</body></html>\n"],
+    ["a policy without mode", "mode", "version: STSv1\nmx: *.plain.test\nmax_age: 604800\n"],
+    ["a policy without version", "version", "mode: enforce\nmx: *.plain.test\nmax_age: 604800\n"],
+    ["a policy without max_age", "max_age", "version: STSv1\nmode: enforce\nmx: *.plain.test\n"],
+    ["max_age with a unit", "max_age", "version: STSv1\nmode: enforce\nmx: *.plain.test\nmax_age: 7d\n"],
+    ["an unknown mode", "mode", "version: STSv1\nmode: report\nmx: *.plain.test\nmax_age: 604800\n"],
+    ["enforce without mx", "mx", "version: STSv1\nmode: enforce\nmax_age: 604800\n"],
+    ["Mode with a capital", "mode", "version: STSv1\nMode: enforce\nmx: *.plain.test\nmax_age: 604800\n"],
+    ["one mx line with two names", "mx", "version: STSv1\nmode: enforce\nmx: *.plain.test, b.test\nmax_age: 604800\n"],
+    ["a byte order mark", "*", "\ufeffversion: STSv1\nmode: enforce\nmx: *.plain.test\nmax_age: 604800\n"],
+    ["an HTML page as text/plain", "*", "<html><body>version: STSv1</body></html>\n"],
   ] as const
-).map(([name, text]) => withoutPolicy(name, "RFC 8461 §3.2", { text }, 1));
+).map(([name, field, text]) => withoutPolicy(name, "RFC 8461 §3.2", { text }, 1, `sts-policy-invalid/${field}`));
 
 /** The policy counts, which the lack of STARTTLS shows; the control has none. */
 function counts(name: string, section: string, options: StsOptions | ((site: Site) => StsOptions | Promise<StsOptions>)): Scenario {
@@ -399,6 +486,7 @@ function counts(name: string, section: string, options: StsOptions | ((site: Sit
     },
     must: deferred("starttls-not-supported"),
     control: ["no policy at all", delivered("clear")],
+    told: [toldBare, toldNoPolicy],
   };
 }
 
@@ -438,6 +526,7 @@ const sound: Scenario[] = [
     },
     must: deferred("starttls-not-supported"),
     control: ["no policy at all", delivered("clear")],
+    told: [toldBare, toldNoPolicy],
   },
   {
     name: "the request is a plain GET of the well-known path",
@@ -461,6 +550,7 @@ const sound: Scenario[] = [
     },
     must: delivered("authenticated"),
     control: ["a policy that lists another host", unlisted],
+    told: ["sts ok", toldUnlisted],
   },
 ];
 

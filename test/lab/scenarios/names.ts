@@ -2,6 +2,9 @@
 import { bounced, deferred, delivered, type ScenarioGroup } from "../scenario.ts";
 
 const noStartTls = deferred("starttls-not-supported");
+const toldBare = "sts failed starttls-not-supported";
+const toldNoPolicy = "no-policy-found failed starttls-not-supported";
+const toldNone = "no-policy-found ok";
 
 export const names: ScenarioGroup = {
   subject: "Names",
@@ -21,6 +24,7 @@ export const names: ScenarioGroup = {
       },
       must: delivered("clear"),
       control: ["a policy of its own", noStartTls],
+      told: [toldNoPolicy, toldBare],
     },
     {
       name: "the policy of the MX host's name does not count",
@@ -37,6 +41,7 @@ export const names: ScenarioGroup = {
       },
       must: delivered("clear"),
       control: ["the policy is the domain's", noStartTls],
+      told: [toldNoPolicy, toldBare],
     },
     {
       name: "the policy of an aliased domain's target does not count",
@@ -54,6 +59,7 @@ export const names: ScenarioGroup = {
       },
       must: delivered("clear"),
       control: ["a policy at the alias's own name", noStartTls],
+      told: [toldNoPolicy, toldBare],
     },
     {
       name: "an internationalised domain is asked for by its A-label",
@@ -71,6 +77,7 @@ export const names: ScenarioGroup = {
       },
       must: noStartTls,
       control: ["no policy", delivered("clear")],
+      told: [toldBare, toldNoPolicy],
     },
     {
       name: "a domain without MX records is its own host, and its policy must list it",
@@ -82,6 +89,7 @@ export const names: ScenarioGroup = {
       },
       must: deferred("validation-failure", /mx-not-in-policy/),
       control: ["it lists itself", delivered("authenticated")],
+      told: ["sts failed validation-failure/mx-not-in-policy", "sts ok"],
     },
     {
       name: "a domain without MX records needs a certificate for its own name",
@@ -95,6 +103,7 @@ export const names: ScenarioGroup = {
       },
       must: deferred("certificate-host-mismatch"),
       control: ["it has one", delivered("authenticated")],
+      told: ["sts failed certificate-host-mismatch", "sts ok"],
     },
     {
       name: "an address literal has no policy, and no name to prove",
@@ -108,6 +117,8 @@ export const names: ScenarioGroup = {
       },
       must: delivered("encrypted"),
       control: ["the floor asks for proof", deferred("not-configured")],
+      // Nobody publishes where reports on an address are to go (RFC 8460 §3).
+      told: ["nothing", "nothing"],
     },
     {
       name: "with a route the recipient's own policy is not asked for",
@@ -124,6 +135,7 @@ export const names: ScenarioGroup = {
       },
       must: delivered("authenticated", "relay"),
       control: ["without the route", noStartTls],
+      told: ["relay: no-policy-found ok", toldBare],
     },
     {
       name: "a route asks for a certificate of the configured name",
@@ -136,6 +148,8 @@ export const names: ScenarioGroup = {
       },
       must: deferred("certificate-host-mismatch"),
       control: ["it has one", delivered("authenticated", "relay")],
+      // What the operator asks of his relay host is no policy that it publishes.
+      told: ["relay: no-policy-found ok", "relay: no-policy-found ok"],
     },
     {
       name: "a null MX is final",
@@ -150,6 +164,7 @@ export const names: ScenarioGroup = {
       },
       must: bounced("5.1.10"),
       control: ["a real MX", delivered("authenticated")],
+      told: ["nothing", toldNone],
     },
     {
       name: "a domain that does not exist is final",
@@ -161,6 +176,7 @@ export const names: ScenarioGroup = {
       },
       must: bounced("5.1.2"),
       control: ["it exists", delivered("authenticated")],
+      told: ["nothing", toldNone],
     },
     {
       name: "an MX host on a private network is not connected to",
@@ -175,6 +191,7 @@ export const names: ScenarioGroup = {
       },
       must: deferred("forbidden-address", /private/),
       control: ["a public address", delivered("authenticated")],
+      told: ["nothing", toldNone],
     },
     {
       name: "two domains with the same MX host are judged each by its own policy",
@@ -191,6 +208,7 @@ export const names: ScenarioGroup = {
       },
       must: deferred("certificate-host-mismatch"),
       control: ["the neighbour that publishes nothing", delivered("encrypted")],
+      told: ["sts failed certificate-host-mismatch", toldNone],
     },
   ],
 };

@@ -23,6 +23,7 @@ function real(kind: "postfix" | "exim"): Scenario[] {
       },
       must: deferred("validation-failure", /dane-no-match/),
       control: ["of its own", delivered("authenticated", kind)],
+      told: ["tlsa of mx failed validation-failure/dane-no-match", "tlsa of mx ok"],
     },
     {
       name: `${named} that the policy does not list`,
@@ -33,6 +34,7 @@ function real(kind: "postfix" | "exim"): Scenario[] {
       },
       must: deferred("validation-failure", /mx-not-in-policy/),
       control: ["that it lists", delivered("authenticated", kind)],
+      told: ["sts failed validation-failure/mx-not-in-policy", "sts ok"],
     },
   ];
 }

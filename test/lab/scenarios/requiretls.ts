@@ -1,16 +1,26 @@
 /** REQUIRETLS and TLS-Required: No (RFC 8689) from submission to the receiving host. */
 import { bounced, deferred, delivered, type Expected, type Scenario, type ScenarioGroup } from "../scenario.ts";
+import { DANE_ONLY } from "../world/certificates.ts";
+import type { Told } from "../expected-reports.ts";
 import type { Site } from "../site.ts";
 
 const authenticated = delivered("authenticated");
 const lacksKeyword = bounced("5.7.30");
 const noProtection = bounced("5.7.10");
+const toldNone = "no-policy-found ok";
+const toldNoneBare = "no-policy-found failed starttls-not-supported";
+const toldBare = "sts failed starttls-not-supported";
+const toldUnlisted = "sts failed validation-failure/mx-not-in-policy";
+const toldNoMatch = "tlsa of mx failed validation-failure/dane-no-match";
+/** What the sender asks is no policy of the domain: its TLS was good, and a host that he rules out himself is met by nobody. */
+const toldGood: Told = [toldNone, toldNone];
 
 function required(
   name: string,
   must: Expected,
   what: string,
   control: Expected,
+  told: Told,
   set: (site: Site, faulty: boolean) => void | Promise<void>,
   relay: Scenario["relay"] = "open",
 ): Scenario {
@@ -27,49 +37,85 @@ function required(
     },
     must,
     control: [what, control],
+    told,
   };
 }
 
 const table: Scenario[] = [
-  required("signed MX, a trusted certificate, the keyword", authenticated, "no keyword", lacksKeyword, (site, faulty) => {
+  required("signed MX, a trusted certificate, the keyword", authenticated, "no keyword", lacksKeyword, toldGood, (site, faulty) => {
     site.use("signed").mx("mx", { requireTls: faulty });
   }),
-  required("signed MX, DANE, the keyword", authenticated, "a record of another key", bounced("5.7.10", /dane-no-match/), (site, faulty) => {
-    const host = site.use("signed").mx("mx", { requireTls: true, certificate: site.io.certificates.dane });
-    if (faulty) site.tlsa(host, "3 1 1", site.io.certificates.dane.certificate);
-    else site.tlsa(host, `3 1 1 ${"ab".repeat(32)}`);
-  }),
-  required("the keyword in clear only", lacksKeyword, "inside TLS", authenticated, (site, faulty) => {
+  required(
+    "signed MX, DANE, the keyword",
+    authenticated,
+    "a record of another key",
+    bounced("5.7.10", /dane-no-match/),
+    ["tlsa of mx ok", toldNoMatch],
+    (site, faulty) => {
+      const host = site.use("signed").mx("mx", { requireTls: true, certificate: site.io.certificates.dane });
+      if (faulty) site.tlsa(host, "3 1 1", site.io.certificates.dane.certificate);
+      else site.tlsa(host, `3 1 1 ${"ab".repeat(32)}`);
+    },
+  ),
+  required("the keyword in clear only", lacksKeyword, "inside TLS", authenticated, toldGood, (site, faulty) => {
     const extensions = ["PIPELINING", "8BITMIME"];
     site.use("signed").mx("mx", faulty ? { extensions: [...extensions, "REQUIRETLS"], tlsExtensions: extensions } : { requireTls: true });
   }),
-  required("signed MX, an untrusted certificate", noProtection, "a trusted one", authenticated, (site, faulty) => {
+  required("signed MX, an untrusted certificate", noProtection, "a trusted one", authenticated, toldGood, (site, faulty) => {
     site.use("signed").mx("mx", { requireTls: true, ...(faulty && { certificate: site.io.certificates.dane }) });
   }),
-  required("a certificate for the domain instead of the host", noProtection, "for the host", authenticated, async (site, faulty) => {
-    site.use("signed");
-    site.mx("mx", { requireTls: true, ...(faulty && { certificate: await site.issue({ names: [site.domain] }) }) });
-  }),
-  required("unsigned MX and no policy", noProtection, "a policy that lists the host", authenticated, (site, faulty) => {
-    const host = site.use("plain").mx("mx", { requireTls: true });
-    if (faulty) site.neverConnected(host);
-    else site.sts();
-  }),
-  required("unsigned MX and a policy in testing that lists the host", authenticated, "that lists another", noProtection, (site, faulty) => {
-    const host = site.use("plain").mx("mx", { requireTls: true });
-    site.sts({ mode: "testing", mx: [faulty ? host.name : "mx.nowhere.test"] });
-  }),
-  required("unsigned MX and a policy in mode none", noProtection, "in enforce", authenticated, (site, faulty) => {
+  required(
+    "a certificate for the domain instead of the host",
+    noProtection,
+    "for the host",
+    authenticated,
+    toldGood,
+    async (site, faulty) => {
+      site.use("signed");
+      site.mx("mx", { requireTls: true, ...(faulty && { certificate: await site.issue({ names: [site.domain] }) }) });
+    },
+  ),
+  required(
+    "unsigned MX and no policy",
+    noProtection,
+    "a policy that lists the host",
+    authenticated,
+    ["nothing", "sts ok"],
+    (site, faulty) => {
+      const host = site.use("plain").mx("mx", { requireTls: true });
+      if (faulty) site.neverConnected(host);
+      else site.sts();
+    },
+  ),
+  required(
+    "unsigned MX and a policy in testing that lists the host",
+    authenticated,
+    "that lists another",
+    noProtection,
+    ["sts ok", "nothing"],
+    (site, faulty) => {
+      const host = site.use("plain").mx("mx", { requireTls: true });
+      site.sts({ mode: "testing", mx: [faulty ? host.name : "mx.nowhere.test"] });
+    },
+  ),
+  required("unsigned MX and a policy in mode none", noProtection, "in enforce", authenticated, ["nothing", "sts ok"], (site, faulty) => {
     site.use("plain").mx("mx", { requireTls: true });
     site.sts({ mode: faulty ? "none" : "enforce" });
   }),
-  required("unsigned MX, and a host that only DANE vouches for", noProtection, "signed MX", authenticated, (site, faulty) => {
-    site.use(faulty ? "plain" : "signed").daneMx("mx", { in: "signed", requireTls: true });
-  }),
-  required("a domain without MX records needs no proof of its MX", authenticated, "no keyword", lacksKeyword, (site, faulty) => {
+  required(
+    "unsigned MX, and a host that only DANE vouches for",
+    noProtection,
+    "signed MX",
+    authenticated,
+    ["nothing", "tlsa of mx ok"],
+    (site, faulty) => {
+      site.use(faulty ? "plain" : "signed").daneMx("mx", { in: "signed", requireTls: true });
+    },
+  ),
+  required("a domain without MX records needs no proof of its MX", authenticated, "no keyword", lacksKeyword, toldGood, (site, faulty) => {
     site.use("plain").host("mx", { name: site.domain, requireTls: faulty });
   }),
-  required("no STARTTLS", noProtection, "STARTTLS", authenticated, (site, faulty) => {
+  required("no STARTTLS", noProtection, "STARTTLS", authenticated, [toldNoneBare, toldNone], (site, faulty) => {
     site.use("signed").mx("mx", { requireTls: true, ...(faulty && { startTlsKeyword: "" }) });
   }),
   required(
@@ -77,6 +123,7 @@ const table: Scenario[] = [
     delivered("authenticated", "mx2"),
     "both have it",
     delivered("authenticated", "mx1"),
+    ["no-policy-found ok 2", toldNone],
     (site, faulty) => {
       site.use("signed").mx("mx1", { requireTls: !faulty });
       site.mx("mx2", { preference: 20, requireTls: true });
@@ -87,20 +134,28 @@ const table: Scenario[] = [
     deferred("connect-failed"),
     "it lacks it, too",
     lacksKeyword,
+    [toldNone, "no-policy-found ok 2"],
     (site, faulty) => {
       site.use("signed").mx("mx1", {});
       site.mx("mx2", { preference: 20, ...(faulty && { listens: "closed" }) });
     },
   ),
-  required("a failed look-up may pass", deferred("dns-failure"), "no failure", authenticated, (site, faulty) => {
+  required("a failed look-up may pass", deferred("dns-failure"), "no failure", authenticated, ["nothing", toldNone], (site, faulty) => {
     site.use("meddled").mx("mx", { requireTls: true });
     if (faulty) site.meddle(site.domain, "MX", "servfail");
   }),
-  required("a route that has it", authenticated, "that lacks it", lacksKeyword, (site, faulty) => {
-    const host = site.use("plain").host("mx", { requireTls: faulty });
-    site.route = { host: host.name };
-  }),
-  required("TLS-Required: No beside it counts for nothing", lacksKeyword, "the keyword", authenticated, (site, faulty) => {
+  required(
+    "a route that has it",
+    authenticated,
+    "that lacks it",
+    lacksKeyword,
+    ["relay: no-policy-found ok", "relay: no-policy-found ok"],
+    (site, faulty) => {
+      const host = site.use("plain").host("mx", { requireTls: faulty });
+      site.route = { host: host.name };
+    },
+  ),
+  required("TLS-Required: No beside it counts for nothing", lacksKeyword, "the keyword", authenticated, toldGood, (site, faulty) => {
     site.message.header = ["TLS-Required: No"];
     site.use("signed").mx("mx", { requireTls: !faulty });
   }),
@@ -109,6 +164,7 @@ const table: Scenario[] = [
     noProtection,
     "a trusted certificate",
     authenticated,
+    toldGood,
     (site, faulty) => {
       site.use("signed").mx("mx", { requireTls: true, ...(faulty && { certificate: site.io.certificates.dane }) });
     },
@@ -126,6 +182,7 @@ const table: Scenario[] = [
     },
     must: authenticated,
     control: ["with it", authenticated],
+    told: [toldNone, toldNone],
   },
   {
     name: "REQUIRETLS to an address literal cannot be",
@@ -138,6 +195,7 @@ const table: Scenario[] = [
     },
     must: noProtection,
     control: ["without it", delivered("encrypted")],
+    told: ["nothing", "nothing"],
   },
 ];
 
@@ -146,6 +204,7 @@ function optional(
   must: Expected,
   what: string,
   control: Expected,
+  told: Told,
   set: (site: Site, faulty: boolean) => void,
   header = "TLS-Required: No",
 ): Scenario {
@@ -163,39 +222,69 @@ function optional(
     },
     must,
     control: [what, control],
+    told,
   };
 }
 
 const without = "without the field";
 const tagged: Scenario[] = [
-  optional("enforce and a bad certificate", delivered("encrypted"), without, deferred("certificate-expired"), (site) => {
-    site.use("plain").mx("mx", { certificate: site.io.certificates.dane });
-    site.sts();
-  }),
-  optional("enforce and a host that is not listed", authenticated, without, deferred("validation-failure"), (site) => {
-    site.use("plain").mx();
-    site.sts({ mx: ["mx.nowhere.test"] });
-  }),
-  optional("enforce and no STARTTLS", delivered("clear"), without, deferred("starttls-not-supported"), (site) => {
+  optional(
+    "enforce and a bad certificate",
+    delivered("encrypted"),
+    without,
+    deferred("certificate-expired"),
+    [`sts failed ${DANE_ONLY}`, `sts failed ${DANE_ONLY}`],
+    (site) => {
+      site.use("plain").mx("mx", { certificate: site.io.certificates.dane });
+      site.sts();
+    },
+  ),
+  optional(
+    "enforce and a host that is not listed",
+    authenticated,
+    without,
+    deferred("validation-failure"),
+    [toldUnlisted, toldUnlisted],
+    (site) => {
+      site.use("plain").mx();
+      site.sts({ mx: ["mx.nowhere.test"] });
+    },
+  ),
+  optional("enforce and no STARTTLS", delivered("clear"), without, deferred("starttls-not-supported"), [toldBare, toldBare], (site) => {
     site.use("plain").mx("mx", { startTlsKeyword: "" });
     site.sts();
   }),
-  optional("DANE and another key", authenticated, without, deferred("validation-failure"), (site) => {
+  optional("DANE and another key", authenticated, without, deferred("validation-failure"), [toldNoMatch, toldNoMatch], (site) => {
     site.tlsa(site.use("signed").mx(), `3 1 1 ${"ab".repeat(32)}`);
   }),
-  optional("DANE and a failed handshake", delivered("clear"), without, deferred("validation-failure"), (site) => {
-    site.use("signed").daneMx("mx", { afterStartTls: (socket) => socket.once("data", () => socket.end()) });
-  }),
-  optional("a failed TLSA look-up", authenticated, without, deferred("dnssec-invalid"), (site) => {
-    const host = site.use("meddled").mx();
-    site.tlsa(host, "3 1 1", site.io.certificates.good.certificate);
-    site.meddle(`_25._tcp.${host.name}`, "TLSA", "servfail");
-  }),
+  optional(
+    "DANE and a failed handshake",
+    delivered("clear"),
+    without,
+    deferred("validation-failure"),
+    ["tlsa of mx failed validation-failure/handshake-reset", "tlsa of mx failed validation-failure/handshake-reset"],
+    (site) => {
+      site.use("signed").daneMx("mx", { afterStartTls: (socket) => socket.once("data", () => socket.end()) });
+    },
+  ),
+  optional(
+    "a failed TLSA look-up",
+    authenticated,
+    without,
+    deferred("dnssec-invalid"),
+    ["tlsa of mx failed dnssec-invalid/*", "tlsa of mx failed dnssec-invalid/*"],
+    (site) => {
+      const host = site.use("meddled").mx();
+      site.tlsa(host, "3 1 1", site.io.certificates.good.certificate);
+      site.meddle(`_25._tcp.${host.name}`, "TLSA", "servfail");
+    },
+  ),
   optional(
     "in other letters",
     delivered("clear"),
     without,
     deferred("starttls-not-supported"),
+    [toldBare, toldBare],
     (site) => {
       site.use("plain").mx("mx", { startTlsKeyword: "" });
       site.sts();
@@ -213,6 +302,7 @@ const tagged: Scenario[] = [
     },
     must: deferred("starttls-not-supported"),
     control: ["No is one", delivered("clear")],
+    told: [toldBare, toldBare],
   },
   {
     name: "TLS-Required: No does not help against a failed MX look-up",
@@ -225,6 +315,7 @@ const tagged: Scenario[] = [
     },
     must: deferred("dns-failure"),
     control: ["it does not fail", authenticated],
+    told: ["nothing", toldNone],
   },
   {
     name: "TLS-Required: No does not help against a null MX",
@@ -238,6 +329,7 @@ const tagged: Scenario[] = [
     },
     must: bounced("5.1.10"),
     control: ["a real MX", authenticated],
+    told: ["nothing", toldNone],
   },
   {
     name: "TLS-Required: No does not go below the operator's floor",
@@ -250,6 +342,7 @@ const tagged: Scenario[] = [
     },
     must: deferred("starttls-not-supported"),
     control: ["he honours it for this network", delivered("clear")],
+    told: [toldNoneBare, toldNoneBare],
   },
   {
     name: "TLS-Required: No, and a host that refuses MAIL in clear",
@@ -263,6 +356,7 @@ const tagged: Scenario[] = [
     },
     must: bounced("5.7.0", /530/),
     control: ["it takes mail in clear", delivered("clear")],
+    told: [toldNoneBare, toldNoneBare],
   },
 ];
 

@@ -16,6 +16,9 @@ export interface LabCertificates {
   readonly dane: IssuedCertificate;
 }
 
+/** All that the WebPKI has against `dane`, as reports tell it: one session may fail in several ways (RFC 8460 §4). */
+export const DANE_ONLY = "certificate-expired, certificate-host-mismatch, certificate-not-trusted/self-signed-certificate";
+
 const DAY = 86_400_000;
 /** Days from now, the same for all that ask within a day, so that certificates are made once. */
 export const inDays = (days: number): Date => new Date(Math.floor(Date.now() / DAY) * DAY + days * DAY);
