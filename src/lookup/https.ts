@@ -230,14 +230,20 @@ function askAt<T>(wanted: HttpsRequest<T>, { address, limit, stop, clock }: Wher
       if (trust !== undefined) return untrusted(describeTrustError(trust), verificationCode(trust));
       const code = codeOf(error);
       const what = cleanText(messageOf(error), 200);
-      if (shaken) return fail("exchange", `${host}: the exchange broke off: ${what}`, connectionCode(code));
+      if (shaken) return fail("exchange", `${host}: the exchange broke off: ${what}`, codeOfBreak(error));
       const noWay = code === "ENETUNREACH" || code === "EHOSTUNREACH" || code === "EADDRNOTAVAIL" || code === "EACCES" || code === "EPERM";
-      return unreachable(`: ${what}`, connectionCode(code), noWay ? "you" : "receiver");
+      return unreachable(`: ${what}`, codeOfBreak(error), noWay ? "you" : "receiver");
     });
     // Of what breaks off behind the handshake an error has told before: no other address is asked the same.
     asked.on("close", () => unreachable(": the connection ended without an answer", connectionCode(undefined)));
     asked.end(wanted.body);
   });
+}
+
+/** Where a handshake fails under a request that waits to go out, Node says EPROTO, and OpenSSL's reason stands in the message. */
+export function codeOfBreak(error: Error): string {
+  const reason = /:SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1];
+  return connectionCode(reason === undefined ? codeOf(error) : reason.toUpperCase().replaceAll(" ", "_"));
 }
 
 /** The address that our own client found and the guard let pass, and no other. */

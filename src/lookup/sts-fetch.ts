@@ -10,8 +10,8 @@ import type { TlsFailure } from "../policy/outcome.ts";
 import { connectionCode } from "../policy/reason-code.ts";
 import type { StsFetchResult } from "../policy/sts-freshness.ts";
 import { parseStsPolicy } from "../policy/sts-policy.ts";
-import { codeOf, messageOf } from "../thrown.ts";
-import { askHttps, HTTPS_PORT, type HttpsIo } from "./https.ts";
+import { messageOf } from "../thrown.ts";
+import { askHttps, codeOfBreak, HTTPS_PORT, type HttpsIo } from "./https.ts";
 import { findFault, type ResponseFault, servedText, tooLong } from "./sts-response.ts";
 import { createContextKeeper, type PemRoots } from "./tls-context.ts";
 
@@ -88,12 +88,6 @@ function readPolicy(response: IncomingMessage, host: Domain, policySize: number,
     };
     return final({ ok: false, failure });
   });
-}
-
-/** Where a handshake fails under a request that waits to go out, Node says EPROTO, and OpenSSL's reason stands in the message. */
-function codeOfBreak(error: Error): string {
-  const reason = /:SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1];
-  return connectionCode(reason === undefined ? codeOf(error) : reason.toUpperCase().replaceAll(" ", "_"));
 }
 
 function faulty(host: Domain, { why, code }: ResponseFault): StsFetchResult & { ok: false } {

@@ -25,7 +25,7 @@ export interface StsPolicy {
 }
 
 /** Which field is at fault, as a reason code (RFC 8460 §4.4); `syntax`: the text as a whole. */
-export type StsFault = "version" | "mode" | "max-age" | "mx" | "syntax";
+export type StsFault = "version" | "mode" | "max_age" | "mx" | "syntax";
 
 export type ParsedStsPolicy =
   | (Parsed<StsPolicy> & { readonly ok: true })
@@ -75,8 +75,8 @@ function assemble(fields: ReadonlyMap<string, string>, mx: readonly string[], te
   if (mode !== "enforce" && mode !== "testing" && mode !== "none")
     return faulty("mode", mode === undefined ? "mode is missing" : `mode is none of enforce, testing and none: ${quoted(mode)}`);
   const maxAge = fields.get("max_age");
-  if (maxAge === undefined) return faulty("max-age", "max_age is missing");
-  if (!MAX_AGE.test(maxAge)) return faulty("max-age", `max_age is not 1 to 10 digits: ${quoted(maxAge)}`);
+  if (maxAge === undefined) return faulty("max_age", "max_age is missing");
+  if (!MAX_AGE.test(maxAge)) return faulty("max_age", `max_age is not 1 to 10 digits: ${quoted(maxAge)}`);
   if (mx.length === 0 && mode !== "none") return faulty("mx", `mode is ${mode}, and there is no mx`);
   // The RFC has no word on what a larger one means; to refuse the policy would leave the domain unprotected.
   const published = Number(maxAge);

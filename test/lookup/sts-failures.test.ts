@@ -94,7 +94,7 @@ describe("a body that is no policy: sts-policy-invalid, with the field at fault 
   const rows: [event: string, body: string, code: string][] = [
     ["no version", "mode: none\nmax_age: 1", "version"],
     ["another mode", "version: STSv1\r\nmode: maybe\r\nmax_age: 1\r\n", "mode"],
-    ["another max_age", "version: STSv1\nmode: none\nmax_age: -1", "max-age"],
+    ["another max_age", "version: STSv1\nmode: none\nmax_age: -1", "max_age"],
     ["no mx", "version: STSv1\nmode: enforce\nmax_age: 1", "mx"],
     ["an HTML page", "<html>\nNot found</html>", "syntax"],
   ];
