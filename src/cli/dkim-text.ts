@@ -71,5 +71,5 @@ function describeRecord(state: DkimKeyState, problem: string | undefined): strin
 }
 
 export function renderRotation(answer: KeyRecords): string {
-  return `${renderRecords(answer)}; the keys before them go on signing until these are seen: postern dkim check\n`;
+  return `${renderRecords(answer)}; keys in use go on signing until these are seen: postern dkim check\n`;
 }

@@ -134,6 +134,7 @@ class StoredKeyring implements Keyring {
       for (const algorithm of wanted.algorithms) if (!waits(algorithm)) await this.#makeKey(domain, algorithm, wanted);
       return this.#keysOf(domain)
         .filter((key) => key.state === "waiting-for-dns" && wanted.algorithms.includes(key.algorithm))
+        .toSorted((a, b) => (a.selector < b.selector ? -1 : 1))
         .map(formatRecord);
     });
   }

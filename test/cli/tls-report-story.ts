@@ -2,6 +2,7 @@
  * A day of TLS as it was counted, the reports of the day before, and the keys of a domain: what the renderers' tests and the
  * examples in docs/tls-reports.md and docs/dkim.md are made of. The documents are those that report/build.ts writes.
  */
+import { generateKeyPairSync } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import type { KeyList, KeyRecords } from "../../src/admin/dkim.ts";
 import type { CountedDay, OneReport, ReportList, ReportPreview, ReportSummary } from "../../src/admin/tlsrpt.ts";
@@ -207,6 +208,9 @@ export const reportSummary: ReportSummary = {
 const RSA =
   "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAvW5o5yq8m0rMZ2m0m3m9u3b0tqv2Wl7y9m1H4mVZkq2mX6u1o8Yc5cF3n0b6gJt1sV0yq7oQp1mK4z8fT2xE9wLr6dU5jHb3aG7nC0vSxP8iRkYtQmWeZ4hBfD1lNgJuA6oVsXcTyE2pKrM9wIq5zLbHn3dGf7aUjCvPtSxRkYmQeWiZ8hBfD1lNgJuA6oVsXcTyE2pKrM9wIq5zLbHn3dGf7aUjCvPtSxRkYmQeWiZ8hBfD1lNgJuA6oVsXcTyE2pKrM9wIq5zLbHn3dGf7aUjCvPtSxRkYmQeWiZ8QIDAQAB";
 
+/** Never shown, yet looked at: a key in use that cannot be read is told of. */
+const IN_USE = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+
 export const keys: readonly DkimKey[] = [
   {
     domain: domain("example.com"),
@@ -224,7 +228,7 @@ export const keys: readonly DkimKey[] = [
     domain: domain("example.com"),
     selector: "postern1r",
     algorithm: "rsa-sha256",
-    privateKey: "-----BEGIN PRIVATE KEY----- never shown",
+    privateKey: IN_USE,
     publicKey: RSA,
     state: "active",
     createdAt: at("2026-08-30T08:00:00"),

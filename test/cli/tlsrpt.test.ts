@@ -92,7 +92,7 @@ describe("tlsrpt and dkim ask the running relay", () => {
     ],
     [["dkim", "dns", "example.net"], 1, /^; no keys here/],
     [["dkim", "check"], 1, /^1 key waits for DNS\. What to publish: postern dkim dns$/m],
-    [["dkim", "rotate", "example.com"], 0, /^; the keys before them go on signing until these are seen: postern dkim check$/m],
+    [["dkim", "rotate", "example.com"], 0, /^; keys in use go on signing until these are seen: postern dkim check$/m],
     [["dkim", "rotate", "example.net"], 64, /^$/, /example\.net is not signed for: it is not in dkim\.domains/],
   ];
   for (const [argv, code, out, err = /^$/] of cases)

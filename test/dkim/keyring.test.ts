@@ -398,7 +398,10 @@ describe("signing", () => {
     expect(await world.keyring.sign(wish, HEADER)).toEqual({ kind: "failed", detail });
     expect((await world.keyring.sign(wish, HEADER)).kind).toBe("failed");
     expect(world.told()).toEqual([`failed: example.org: ${detail}`]);
+    const problems = async (): Promise<(string | undefined)[]> => (await world.keyring.list()).map(({ problem }) => problem);
+    expect(await problems()).toEqual([undefined, "the private key cannot be read: it does not sign, and mail of its domain waits"]);
     world.store.keys = intact;
+    expect(await problems()).toEqual([undefined, undefined]);
     await world.keyring.checkNow();
     expect((await world.keyring.sign(wish, HEADER)).kind).toBe("signed");
   });
