@@ -186,7 +186,7 @@ export const demandMutations: readonly Mutation[] = [
   {
     name: "a resolver gone blind: what is known of DANE is not passed on",
     file: "src/delivery/run.ts",
-    from: "if (result.daneSeen) this.#io.noteDane(this.job.entry.nextHop);",
+    from: "if (result.daneSeen) this.#io.noteDane(entry.nextHop);",
     to: "",
     tests: ["test/delivery/published.test.ts"],
     because: "whoever changes our resolver would switch DANE off",
