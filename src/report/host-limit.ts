@@ -18,7 +18,7 @@ export interface HostFull {
 }
 
 /** Who would be flooded: the host of a URI, the domains of mail addresses. */
-export function receivingHosts(rua: Rua): string[] {
+function receivingHosts(rua: Rua): string[] {
   return rua.kind === "https" ? [new URL(rua.url).hostname] : [...new Set(rua.addresses.map(domainOf))];
 }
 
