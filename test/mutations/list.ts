@@ -1,4 +1,4 @@
-/** Every mutation, in the order of a message's way: what DNS proves, what is published, what is demanded, what is done. */
+/** Every mutation, in the order of a message's way: what DNS proves, what is published, what is demanded, what is done and told. */
 import { channelMutations } from "./channel.ts";
 import { daneMutations } from "./dane.ts";
 import { demandMutations } from "./demands.ts";
@@ -6,6 +6,7 @@ import { dnssecMutations } from "./dnssec.ts";
 import type { Mutation } from "./mutation.ts";
 import { requireTlsMutations } from "./requiretls.ts";
 import { stsMutations } from "./mta-sts.ts";
+import { tlsReportMutations } from "./tls-reports.ts";
 
 export const mutations: readonly Mutation[] = [
   ...dnssecMutations,
@@ -14,4 +15,5 @@ export const mutations: readonly Mutation[] = [
   ...demandMutations,
   ...requireTlsMutations,
   ...channelMutations,
+  ...tlsReportMutations,
 ];
