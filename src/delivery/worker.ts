@@ -8,6 +8,7 @@ import type { EmitEvent } from "../events.ts";
 import type { NextHop } from "../mail/domain.ts";
 import type { SignMessage } from "../mail/signing.ts";
 import type { DnsLookup, DnssecState, FindConfiguredHost, FindStsPolicy, FindTlsa } from "../policy/facts.ts";
+import type { TlsObservation } from "../policy/observation.ts";
 import type { LeasedEntry, Submitter } from "../queue/entry.ts";
 import type { Settlement } from "../queue/settlement.ts";
 import type { EnqueueOptions, QueueStore } from "../queue/store.ts";
@@ -65,6 +66,8 @@ export class DeliveryWorker {
   /** Attempts under way, and when each is over. */
   readonly #runs = new Map<Run, Promise<void>>();
   readonly #crowded = new WeakMap<LeasedEntry, number>();
+  /** What TLS-RPT counts of attempts that did not settle: it goes with the one that does. */
+  readonly #observed = new WeakMap<LeasedEntry, readonly TlsObservation[]>();
   readonly #alarm: TlsAlarm;
   #stopping = false;
   /** The time of a stopping process is over: no host hears another first word, and nothing is offered to the database again. */
@@ -280,12 +283,13 @@ export class DeliveryWorker {
     try {
       attempted = await run.attempt();
       if (attempted.contact.kind === "unusable" && this.#isCrowded(job)) {
+        this.#keepObserved(entry, attempted.result.observations);
         this.#finish(job, attempted.contact);
         this.#dispatcher.offerAgain(entry);
         this.#pump();
         return;
       }
-      settlement = await run.settle(attempted);
+      settlement = this.#withObserved(entry, await run.settle(attempted));
     } catch (error) {
       if (run.state === "given-up") return;
       // Our own fault, or a body that could not be read: the entry is given back and tried later, never lost.
@@ -298,6 +302,17 @@ export class DeliveryWorker {
     this.#pump();
     const leased = await this.#safekeeping.save(entry, settlement);
     if (leased !== undefined) this.#saved(entry, settlement, attempted, leased);
+  }
+
+  /** Hosts that were passed over are met again by the next attempt, and told of by that one alone. */
+  #keepObserved(entry: LeasedEntry, observations: readonly TlsObservation[] = []): void {
+    const met = observations.filter(({ failures: [first] }) => first === undefined || first.receivingIp !== undefined);
+    if (met.length > 0) this.#observed.set(entry, [...(this.#observed.get(entry) ?? []), ...met]);
+  }
+
+  #withObserved(entry: LeasedEntry, settlement: Settlement): Settlement {
+    const before = this.#observed.get(entry);
+    return before === undefined ? settlement : { ...settlement, observations: [...before, ...(settlement.observations ?? [])] };
   }
 
   #saved(entry: LeasedEntry, settlement: Settlement, { result }: Attempted, leased: LeasedEntry[] | "lease-lost"): void {

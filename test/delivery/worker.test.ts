@@ -11,6 +11,7 @@ import { DeliveryWorker } from "../../src/delivery/worker.ts";
 import type { PosternEvent } from "../../src/events.ts";
 import type { EmailAddress } from "../../src/mail/address.ts";
 import type { Domain, NextHop } from "../../src/mail/domain.ts";
+import type { TlsFailure } from "../../src/policy/outcome.ts";
 import type { DeliveryProblem } from "../../src/queue/settlement.ts";
 import { type QueueStore, StorageFailed } from "../../src/queue/store.ts";
 import { reportDayOf } from "../../src/queue/tls-reports.ts";
@@ -307,6 +308,26 @@ test("a host with all its connections taken does not cost the messages that came
   await Promise.all(Array.from({ length: 40 }, () => world.submit("crowded.test")));
   await eventually(async () => expect(await waiting()).toBe(0));
   expect(world.events.filter((event) => event.kind === "recipient-settled" && event.outcome === "deferred")).toEqual([]);
+});
+
+test("what TLS failed of on connections that came too many is counted, each once", async () => {
+  await begin({ delivery: { concurrency: { firstContact: 8 } }, tls: { floor: "opportunistic" } });
+  let open = 0;
+  let broken = 0;
+  const tlsFailure: TlsFailure = { type: "validation-failure", detail: "broke off", whoActs: "receiver", code: "handshake-reset" };
+  world.scripts.set("crowded.test", {
+    open: () => {
+      if (open++ < 2) return undefined;
+      broken += 1;
+      return { kind: "failed", step: "starttls", problem: REFUSED, permanent: false, answered: true, tlsFailure };
+    },
+    take: async () => (await new Promise((resolve) => setTimeout(resolve, 5)), DELIVERED),
+  });
+  await Promise.all(Array.from({ length: 8 }, () => world.submit("crowded.test")));
+  await eventually(async () => expect((await world.store.admin.totals()).active).toBe(0));
+  const counts = await world.store.reports.counts(reportDayOf(Date.now()), "crowded.test" as Domain);
+  expect(broken).toBeGreaterThan(0);
+  expect(counts.map(({ failures }) => failures)).toEqual([broken]);
 });
 
 describe("the end of the process", () => {
