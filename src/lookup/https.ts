@@ -19,7 +19,7 @@ import type { WhoActs } from "../policy/outcome.ts";
 import { connectionCode, verificationCode } from "../policy/reason-code.ts";
 import { codeOf, messageOf } from "../thrown.ts";
 import type { AddressGuard } from "./special-addresses.ts";
-import { describeTrustError, findNameFault, trustErrorOf } from "./sts-trust.ts";
+import { describeTrustError, findNameFault, trustErrorOf } from "./https-trust.ts";
 
 export const HTTPS_PORT = 443;
 

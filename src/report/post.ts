@@ -50,10 +50,7 @@ export function createPostReport(io: PostIo): PostReport {
         headers: { Host: authority, "Content-Type": REPORT_MEDIA_TYPE, "Content-Length": body.length },
         context: contextFor(io.roots()),
         read: ({ statusCode = 0 }, done) => done(judge(statusCode, host)),
-        failed: ({ stage, detail }) =>
-          failed(stage === "certificate" ? `the certificate of ${host} does not hold: ${detail}` : detail, {
-            stopped: stage === "stopped",
-          }),
+        failed: ({ stage, detail }) => failed(detail, { stopped: stage === "stopped" }),
       },
       io,
     );
