@@ -10,7 +10,7 @@ import type { Connection } from "./connection.ts";
 import { CliFailure, type CliIo, EXIT, parseLimit, print } from "./io.ts";
 import type { Shared } from "./shared.ts";
 import { renderReceived } from "./tlsrpt-read-text.ts";
-import { renderCounted, renderNone, renderPreview, renderReport, renderReports, renderSent } from "./tlsrpt-text.ts";
+import { renderCounted, renderNone, renderPreview, renderReport, renderReports, renderSent, renderUncounted } from "./tlsrpt-text.ts";
 import { renderJson } from "./words.ts";
 
 const EXAMPLES = `
@@ -77,10 +77,10 @@ export function registerTlsrptCommands(program: Command, shared: Shared): void {
     .action((domain: string, day: string | undefined, options: { document?: true }) =>
       shared.withConnection("either", async (connection) => {
         const answer = await connection.ask("tlsrpt/show", { domain, ...dayOption(day, io) });
-        if (options.document === true) return printDocument(answer.report?.document, answer, shared);
+        if (options.document === true) return printDocument(answer.report?.document, renderNone(answer), shared);
         if (shared.json()) await print(io.stdout, renderJson(answer));
         else if (answer.report !== undefined) await print(io.stdout, renderReport(answer));
-        return answer.report === undefined ? noReport(answer, shared) : EXIT.ok;
+        return answer.report === undefined ? sayNo(renderNone(answer), shared) : EXIT.ok;
       }),
     );
 
@@ -90,7 +90,7 @@ export function registerTlsrptCommands(program: Command, shared: Shared): void {
         const answer = await sendAndWait(connection, { domain, ...dayOption(day, io) }, io);
         if (shared.json()) await print(io.stdout, renderJson(answer));
         else if (answer.report !== undefined) await print(io.stdout, renderSent(answer));
-        return answer.report === undefined ? noReport(answer, shared) : exitCodeOf(answer.report.state);
+        return answer.report === undefined ? sayNo(renderNone(answer), shared) : exitCodeOf(answer.report.state);
       }),
   );
 
@@ -100,7 +100,7 @@ export function registerTlsrptCommands(program: Command, shared: Shared): void {
     .action((domain: string, options: { day?: string; document?: true }) =>
       shared.withConnection("relay", async (connection) => {
         const answer = await connection.ask("tlsrpt/preview", { domain, ...dayOption(options.day, io) });
-        if (options.document === true) return printDocument(answer.document, answer, shared);
+        if (options.document === true) return printDocument(answer.document, renderUncounted(answer), shared);
         await print(io.stdout, shared.json() ? renderJson(answer) : renderPreview(answer));
         return answer.document !== undefined && answer.to.kind === "destinations" ? EXIT.ok : EXIT.no;
       }),
@@ -134,18 +134,14 @@ function stateOption(text: string | undefined): { state?: TlsReportState } {
   return { state };
 }
 
-async function printDocument(
-  document: string | undefined,
-  asked: { now: number; day: string; domain: string },
-  shared: Shared,
-): Promise<number> {
-  if (document === undefined) return noReport(asked, shared);
+async function printDocument(document: string | undefined, whyNone: string, shared: Shared): Promise<number> {
+  if (document === undefined) return sayNo(whyNone, shared);
   await print(shared.io.stdout, `${document}\n`);
   return EXIT.ok;
 }
 
-async function noReport({ now, day, domain }: { now: number; day: string; domain: string }, { io }: Shared): Promise<number> {
-  await print(io.stderr, `postern: ${renderNone(day, domain, now)}\n`);
+async function sayNo(why: string, { io }: Shared): Promise<number> {
+  await print(io.stderr, `postern: ${why}\n`);
   return EXIT.no;
 }
 

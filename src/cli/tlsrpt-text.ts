@@ -96,22 +96,31 @@ function describeState({ state }: Pick<ShownReport, "state">): string {
 }
 
 /** The report as a card, then what it says. */
-export function renderReport({ now, day, domain, report }: OneReport): string {
-  if (report === undefined) return `${renderNone(day, domain, now)}\n`;
+export function renderReport(answer: OneReport): string {
+  const { now, day, domain, report } = answer;
+  if (report === undefined) return `${renderNone(answer)}\n`;
   const card = renderCard(report, now);
   return report.document === undefined
     ? `${card}\nIt is built when it is sent; postern tlsrpt preview ${shown(domain, 255)} --day ${day} shows what it would say now.\n`
     : `${card}\n${renderDocument(report.document)}`;
 }
 
-export function renderSent({ now, day, domain, report }: SentReport): string {
-  return report === undefined ? `${renderNone(day, domain, now)}\n` : renderCard(report, now);
+export function renderSent(answer: SentReport): string {
+  return answer.report === undefined ? `${renderNone(answer)}\n` : renderCard(answer.report, answer.now);
 }
 
 /** Why there is no report of that day. */
-export function renderNone(day: string, domain: string, now: number): string {
-  const until = day >= reportDayOf(now) ? "the UTC day is not over" : "nothing was counted for it, or its time is past (tlsReports.keep)";
+export function renderNone({ now, day, domain }: Pick<OneReport, "now" | "day" | "domain">): string {
+  const until =
+    day >= reportDayOf(now)
+      ? `the UTC day is not over; postern tlsrpt preview ${shown(domain, 255)} shows what it would say so far`
+      : "nothing was counted for it, or its time is past (tlsReports.keep)";
   return `No report of ${day} for ${shown(domain, 255)}: ${until}.`;
+}
+
+/** Why there is nothing to preview. */
+export function renderUncounted({ day, domain }: Pick<ReportPreview, "day" | "domain">): string {
+  return `Nothing was counted for ${shown(domain, 255)} on ${day}, so there is no report.`;
 }
 
 function renderCard(report: ShownReport, now: number): string {
@@ -139,7 +148,7 @@ export function renderPreview({ now, day, domain, document, to }: ReportPreview)
     ["report", [`of ${day} for ${shown(domain, 255)}${so}; nothing was sent`]],
     ["goes to", describeWish(domain, to)],
   ]);
-  return document === undefined ? `${card}\nNothing was counted, so there is no report.\n` : `${card}\n${renderDocument(document)}`;
+  return document === undefined ? `${card}\n${renderUncounted({ day, domain })}\n` : `${card}\n${renderDocument(document)}`;
 }
 
 /** A report of ours is read as anybody's would be. */
