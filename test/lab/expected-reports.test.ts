@@ -51,6 +51,8 @@ const passes: [told: string, counted: PolicyCount[]][] = [
   ["sts failed validation-failure/mx-not-in-policy", [count(STS, 0, 1, UNLISTED)]],
   ["sts ok, failed validation-failure/*", [count(STS, 1, 1, UNLISTED)]],
   ["no-policy-found failed sts-policy-fetch-error/http-*", [count(NONE, 0, 1, FETCH)]],
+  ["no-policy-found ok | nothing", []],
+  ["nothing | no-policy-found ok", [count(NONE, 1)]],
 ];
 for (const [told, counted] of passes) test(`${told}: passes`, () => expect(judge(told, counted)).toBe(0));
 
@@ -61,6 +63,7 @@ const differs: [what: string, told: string, counted: PolicyCount[]][] = [
   ["one is too many", "sts ok", [count(STS, 1), count(TLSA, 1)]],
   ["twice the same", "sts ok", [count(STS, 1), count(STS, 1)]],
   ["counted twice", "no-policy-found ok", [count(NONE, 2)]],
+  ["neither of two", "sts ok | nothing", [count(NONE, 1)]],
   ["another type", "no-policy-found ok", [count(STS, 1)]],
   ["another result", "sts failed certificate-expired", [count(STS, 0, 1, UNLISTED)]],
   ["a star is a code", "no-policy-found failed sts-policy-fetch-error/*", [count(NONE, 0, 1, { resultType: "sts-policy-fetch-error" })]],
