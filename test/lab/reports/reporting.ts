@@ -2,6 +2,7 @@
  * What stories of TLS reports and of DKIM share: a relay that is asked at its control socket, collectors of reports, a day that
  * ends, keys whose records are published as `postern dkim dns` shows them.
  */
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { isDeepStrictEqual } from "node:util";
 import { gunzipSync } from "node:zlib";
 import type { Answers } from "../../../src/admin/handlers.ts";
@@ -83,42 +84,39 @@ export interface Post {
   readonly body: Buffer;
 }
 
-/** An HTTPS collector of reports, with a certificate of the lab's CA, that keeps what is posted to it. */
-export class Collector {
-  readonly name: string;
+/** An HTTPS collector of reports in a site's zone, with a certificate of the lab's CA, that keeps what is posted to it. */
+export class Collector extends PolicyHost {
   readonly posts: Post[] = [];
   /** The status for a post, which is the last of `posts`; 0 hangs up. */
   answer: (post: Post) => number | Promise<number> = () => 200;
-  readonly host: PolicyHost;
 
   constructor(site: Site, address: string = FIXED.policyHosts) {
-    this.name = `collector.${site.domain}`;
+    super(`collector.${site.domain}`, (request, response) => void this.#take(request, response));
     site.record(this.name, "A", address);
-    this.host = new PolicyHost(this.name, (request, response) => {
-      const chunks: Buffer[] = [];
-      request.on("data", (chunk: Buffer) => chunks.push(chunk));
-      request.on("end", () => {
-        const { method = "", url = "", headers } = request;
-        const post: Post = {
-          method,
-          url,
-          type: headers["content-type"] ?? "",
-          encoding: headers["content-encoding"],
-          body: Buffer.concat(chunks),
-        };
-        this.posts.push(post);
-        void Promise.resolve(this.answer(post)).then((status) => {
-          if (status === 0) request.socket.destroy();
-          else response.writeHead(status, status === 307 ? { Location: this.uri("/moved") } : {}).end();
-        });
-      });
-    });
-    site.policyHosts.push(this.host);
+    site.policyHosts.push(this);
   }
 
   uri(path = "/"): string {
     return `https://${this.name}${path}`;
   }
+
+  async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
+    const { method = "", url = "", headers } = request;
+    const type = headers["content-type"] ?? "";
+    const post: Post = { method, url, type, encoding: headers["content-encoding"], body: Buffer.concat(chunks) };
+    this.posts.push(post);
+    const status = await this.answer(post);
+    if (status === 0) request.socket.destroy();
+    else response.writeHead(status, status === 307 ? { Location: this.uri("/moved") } : {}).end();
+  }
+}
+
+export function collectorOf(stage: Stage, label: string): Collector {
+  const found = stage.site(label).policyHosts.find((host) => host instanceof Collector);
+  if (found === undefined) throw new Error(`${label} has no collector`);
+  return found;
 }
 
 /** The domain asks for reports. */

@@ -4,11 +4,11 @@ import { waitUntil } from "../../support/temp.ts";
 import { boundsOf } from "../../../src/queue/tls-reports.ts";
 import type { Story } from "../scenario.ts";
 import type { Site } from "../site.ts";
-import { FIXED } from "../world/addresses.ts";
 import {
   ask,
   askForReports,
   Collector,
+  collectorOf,
   endDay,
   endOf,
   HOUR,
@@ -30,10 +30,10 @@ const DAY = 24 * HOUR;
 const STEADY = 11 * MINUTE;
 
 /** A domain with one good host that wants its reports by HTTPS, and the collector in its zone. */
-function makeCounted(makeSite: (label: string) => Site, label = "counted"): Collector {
+function makeCounted(makeSite: (label: string) => Site, label = "counted", address?: string): Collector {
   const site = makeSite(label).use("plain");
   site.mx();
-  const collector = new Collector(site, label === "inside" ? "127.0.0.1" : FIXED.policyHosts);
+  const collector = new Collector(site, address);
   askForReports(site, collector.uri(`/${label}`));
   return collector;
 }
@@ -44,7 +44,7 @@ async function session(stage: Stage, label = "counted"): Promise<void> {
   stage.delivered(await stage.send(label), "authenticated", "a session");
 }
 
-const sessionsSeen = (stage: Stage, label = "counted"): number => stage.site(label).receivers[0]?.connections.length ?? 0;
+const sessionsSeen = (stage: Stage): number => stage.site("counted").receivers[0]?.connections.length ?? 0;
 
 const summary = (post: Post | undefined) => (post === undefined ? undefined : totalsOf(unpack(post.body)));
 
@@ -57,25 +57,16 @@ function oneDocument(stage: Stage, posts: readonly Post[], count: number): void 
   );
 }
 
+/** A story with one domain that is counted, and its collector. */
 function withCollector(
-  story: Omit<Story, "prepare" | "run" | "begins" | "settings" | "section"> & {
-    readonly run: (stage: Stage, collector: Collector) => Promise<void>;
-    readonly section: string;
-    readonly settings?: Record<string, unknown>;
-  },
+  story: Pick<Story, "name" | "section"> & { readonly run: (stage: Stage, collector: Collector) => Promise<void> },
 ): Story {
-  let collector: Collector | undefined;
   return {
     ...story,
-    settings: { ...open, ...story.settings },
+    settings: open,
     begins: noon,
-    prepare(makeSite) {
-      collector = makeCounted(makeSite);
-    },
-    run(stage) {
-      if (collector === undefined) throw new Error("the story was not prepared");
-      return story.run(stage, collector);
-    },
+    prepare: (makeSite) => void makeCounted(makeSite),
+    run: (stage) => story.run(stage, collectorOf(stage, "counted")),
   };
 }
 
@@ -244,22 +235,21 @@ const distrusted: Story = {
   settings: open,
   begins: noon,
   async prepare(makeSite) {
-    strangers.clear();
-    for (const label of ["stranger", "redirecting", "inside"]) strangers.set(label, makeCounted(makeSite, label));
-    const { host, name } = strangers.get("stranger") ?? {};
-    const site = makeSite("certificates");
-    if (host !== undefined && name !== undefined) host.certificate = await site.issue({ names: [name] }, site.io.certificates.stranger);
+    makeCounted(makeSite, "redirecting");
+    makeCounted(makeSite, "inside", "127.0.0.1");
+    const stranger = makeCounted(makeSite, "stranger");
+    const { certificates } = makeSite("ca").io;
+    stranger.certificate = await certificates.stranger.issue({ names: [stranger.name] });
   },
   async run(stage) {
-    const moved = strangers.get("redirecting");
-    const stranger = strangers.get("stranger");
-    if (moved === undefined || stranger === undefined) throw new Error("the story was not prepared");
+    const labels = ["redirecting", "inside", "stranger"];
+    const [moved, stranger] = [collectorOf(stage, "redirecting"), collectorOf(stage, "stranger")];
     moved.answer = () => 307;
-    for (const label of strangers.keys()) await session(stage, label);
+    for (const label of labels) await session(stage, label);
     const day = await endDay(stage);
     await later(stage, 4 * HOUR);
     const details = new Map<string, string>();
-    for (const label of strangers.keys()) {
+    for (const label of labels) {
       const report = await waitUntil(`a try for ${label}`, async () => {
         const found = await reportOf(stage, label, day);
         return found?.detail !== undefined && found;
@@ -272,14 +262,11 @@ const distrusted: Story = {
     stage.expect(`the address: ${details.get("inside")}`, /127\.0\.0\.1/.test(details.get("inside") ?? ""));
     same(stage, "posts to the stranger", stranger.posts.length, 0);
     stage.expect("nobody went where the redirect led", moved.posts.length > 0 && moved.posts.every(({ url }) => url === "/redirecting"));
-    stranger.host.certificate = undefined;
+    stranger.certificate = undefined;
     await later(stage, 5 * HOUR);
     same(stage, "control: with a certificate that holds", (await endOf(stage, "stranger", day)).state, "sent");
     same(stage, "posts then", stranger.posts.length, 1);
   },
 };
-
-/** Collectors of that story, by the domain that wants its reports there. */
-const strangers = new Map<string, Collector>();
 
 export const timeStories: readonly Story[] = [killed, night, leap, retried, distrusted];
