@@ -180,10 +180,9 @@ describe("the writer", () => {
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-  async function written(settings: Parameters<typeof openLog>[0], events: PosternEvent[], isTerminal = false): Promise<string> {
+  function written(settings: Parameters<typeof openLog>[0], events: PosternEvent[], isTerminal = false): string {
     const to = join(folder, "log");
-    const log = openLog(settings, { to, isTerminal, now: () => NEXT });
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    const log = openLog(settings, { to: openSync(to, "a"), isTerminal, now: () => NEXT });
     for (const event of events) log.emit(event);
     log.close();
     return readFileSync(to, "utf8");
@@ -217,8 +216,8 @@ describe("the writer", () => {
     expect(readFileSync(to, "utf8")).toMatch(/^2026-\S+ 0KF3V7Q2M9: client=172\.20\.0\.4, from=<\*@example\.com>, .*\n$/);
   });
 
-  test("JSON: one object a line, with level, time and the event's facts", async () => {
-    const text = await written({ format: "auto", level: "info", anonymise: false }, [accepted, deferred]);
+  test("JSON: one object a line, with level, time and the event's facts", () => {
+    const text = written({ format: "auto", level: "info", anonymise: false }, [accepted, deferred]);
     const [first, second, ...rest] = text.split("\n");
     expect(JSON.parse(first ?? "")).toEqual({
       level: "info",
@@ -241,14 +240,14 @@ describe("the writer", () => {
     expect(rest).toEqual([""]);
   });
 
-  test("auto is plain on a terminal", async () => {
-    const text = await written({ format: "auto", level: "info", anonymise: false }, [accepted], true);
+  test("auto is plain on a terminal", () => {
+    const text = written({ format: "auto", level: "info", anonymise: false }, [accepted], true);
     expect(text).toBe(`2026-09-02T10:31:40.000Z ${plainLine(accepted)}\n`);
   });
 
-  test("levels leave out what is less", async () => {
+  test("levels leave out what is less", () => {
     const warning: PosternEvent = { kind: "notice", level: "warn", text: "look" };
-    const text = await written({ format: "plain", level: "warn", anonymise: false }, [accepted, warning]);
+    const text = written({ format: "plain", level: "warn", anonymise: false }, [accepted, warning]);
     expect(text).toBe("2026-09-02T10:31:40.000Z warning: look\n");
     expect([levelOf(accepted), levelOf(warning), levelOf({ kind: "fault", where: "x", error: new Error("y") })]).toEqual([
       "info",
@@ -257,8 +256,8 @@ describe("the writer", () => {
     ]);
   });
 
-  test("a fault's stack is in JSON, where it breaks no line", async () => {
-    const text = await written({ format: "json", level: "info", anonymise: false }, [
+  test("a fault's stack is in JSON, where it breaks no line", () => {
+    const text = written({ format: "json", level: "info", anonymise: false }, [
       { kind: "fault", where: "worker", error: new Error("boom") },
     ]);
     const line = JSON.parse(text) as { error: string; stack: string };
@@ -267,7 +266,7 @@ describe("the writer", () => {
   });
 
   test("everything said before close is written, however much", async () => {
-    await written(
+    written(
       { format: "plain", level: "info", anonymise: false },
       Array.from({ length: 5000 }, () => accepted),
     );
