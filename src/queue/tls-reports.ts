@@ -90,6 +90,7 @@ export type TlsReportChange = Partial<Pick<TlsReport, "state" | "dueAt" | "desti
 
 /** How often a destination has refused for good, over all reports. */
 export interface RuaRecord {
+  /** As published; behind that of an https destination stands the domain whose reports it refused. */
   readonly uri: string;
   /** 5yz in a row, at delivery. */
   readonly refusals: number;

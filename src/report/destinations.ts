@@ -9,7 +9,7 @@ import type { HostLimit } from "./host-limit.ts";
 import { type MailOutIo, queueMail } from "./mail-out.ts";
 import type { PostReport } from "./post.ts";
 import type { Rua } from "./rua.ts";
-import { isSuppressed } from "./suppress.ts";
+import { isSuppressed, knownAs } from "./suppress.ts";
 
 export interface DestinationsIo extends MailOutIo {
   readonly reports: Pick<TlsReportStore, "findRua">;
@@ -82,7 +82,7 @@ async function tryOne(
   if (known.state === "queued") return [known, "waiting"];
   // The queue has tried for as long as it does, or heard a refusal: another mail would fare no better.
   if (known.state === "failed" && known.queueId !== undefined) return [known, "over"];
-  const record = ordered ? undefined : await io.reports.findRua(uri);
+  const record = ordered ? undefined : await io.reports.findRua(knownAs(uri, report.reportDomain));
   if (isSuppressed(record, now)) {
     const until = new Date(record.suppressedUntil).toISOString();
     return [

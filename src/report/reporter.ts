@@ -23,7 +23,7 @@ import type { PostReport } from "./post.ts";
 import type { ReportingPolicy } from "./rua.ts";
 import { oldestReported } from "./schedule.ts";
 import { createSteadyClock } from "./steady-clock.ts";
-import { afterAcceptance, afterRefusal } from "./suppress.ts";
+import { afterAcceptance, afterRefusal, knownAs } from "./suppress.ts";
 
 export type { ReporterSettings } from "./deliver.ts";
 
@@ -168,11 +168,12 @@ export function createReporter(io: ReporterIo): Reporter {
   };
 
   /** At its end a report counts once for each of its destinations, however often it was tried. */
-  const rememberAnswers = async ({ destinations }: TlsReport, now: number): Promise<void> => {
+  const rememberAnswers = async ({ reportDomain, destinations }: TlsReport, now: number): Promise<void> => {
     for (const { uri, state: became, refused } of destinations) {
       if (became !== "accepted" && refused !== true) continue;
-      const before = await reports.findRua(uri);
-      const after = became === "accepted" ? afterAcceptance(before) : afterRefusal(uri, before, now);
+      const known = knownAs(uri, reportDomain);
+      const before = await reports.findRua(known);
+      const after = became === "accepted" ? afterAcceptance(before) : afterRefusal(known, before, now);
       if (after !== undefined) await reports.saveRua(after);
     }
   };

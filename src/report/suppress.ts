@@ -1,12 +1,21 @@
 /**
  * Destinations that refuse for good, report after report, are left alone for a while that doubles: what is known of one in, what is
- * kept of it out. Pure; they are told apart by their URI as published.
+ * kept of it out. Pure.
  */
+import type { Domain } from "../mail/domain.ts";
 import type { RuaRecord } from "../queue/tls-reports.ts";
 
 const REFUSALS_BEFORE = 3;
 const DAY = 86_400_000;
 const LONGEST = 30 * DAY;
+
+/**
+ * By what a destination is known: its URI as published. A collector may know some domains and refuse the others, and those must not
+ * silence it for all, so that it is another one for each domain; no URI has a blank. A mailbox refuses everybody.
+ */
+export function knownAs(uri: string, reportDomain: Domain): string {
+  return /^https:/i.test(uri) ? `${uri} ${reportDomain}` : uri;
+}
 
 /** One more report was refused. */
 export function afterRefusal(uri: string, before: RuaRecord | undefined, now: number): RuaRecord {

@@ -1,7 +1,7 @@
 /** When reports are made, sent, tried again and given up (RFC 8460 §3, §4, §4.1, §4.4, §5.3, §5.5, §7, §8). */
 import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import type { TlsReportStore } from "../../src/queue/tls-reports.ts";
+import { reportDayOf, type TlsReportStore } from "../../src/queue/tls-reports.ts";
 import {
   ACCEPTED,
   answered,
@@ -396,27 +396,29 @@ describe("a mail", () => {
 });
 
 describe("destinations that refuse for good", () => {
+  const KNOWN_AS = `${COLLECTOR} example.test`;
+
   test("the third report in a row that is refused: left alone for a day, and forgiven when one is accepted", async () => {
     const world = await counted();
     world.answer(COLLECTOR, answered(404, true));
     const { reports } = world.store;
-    await reports.saveRua({ uri: COLLECTOR, refusals: 2, refusedAt: NOON });
+    await reports.saveRua({ uri: KNOWN_AS, refusals: 2, refusedAt: NOON });
     await world.passUntil(MIDNIGHT + 29 * HOUR, 5 * MINUTE);
     // Once for the report, however often it was tried.
     expect(world.posted.length).toBeGreaterThan(5);
     const { endedAt = 0 } = (await world.report()) ?? {};
-    expect(await reports.findRua(COLLECTOR)).toEqual({ uri: COLLECTOR, refusals: 3, refusedAt: endedAt, suppressedUntil: endedAt + DAY });
+    expect(await reports.findRua(KNOWN_AS)).toEqual({ uri: KNOWN_AS, refusals: 3, refusedAt: endedAt, suppressedUntil: endedAt + DAY });
     await world.passUntil(endedAt + DAY);
     await world.count();
     world.posted.splice(0);
     world.answer(COLLECTOR, ACCEPTED);
     await world.pass(DAY, 5 * MINUTE);
-    expect([world.posted.length, (await reports.findRua(COLLECTOR))?.refusals]).toEqual([1, 0]);
+    expect([world.posted.length, (await reports.findRua(KNOWN_AS))?.refusals]).toEqual([1, 0]);
   });
 
   test("what waits for its turn is not sent there, unless it is asked for by name", async () => {
     const world = await counted();
-    await world.store.reports.saveRua({ uri: COLLECTOR, refusals: 3, refusedAt: NOON, suppressedUntil: MIDNIGHT + 2 * DAY });
+    await world.store.reports.saveRua({ uri: KNOWN_AS, refusals: 3, refusedAt: NOON, suppressedUntil: MIDNIGHT + 2 * DAY });
     await world.passUntil(MIDNIGHT + 5 * HOUR, 5 * MINUTE);
     expect(await world.report()).toMatchObject({ state: "failed", destinations: [{ state: "suppressed" }] });
     expect(world.posted).toEqual([]);
@@ -427,12 +429,28 @@ describe("destinations that refuse for good", () => {
     expect([await world.state(), world.posted.length]).toEqual(["sent", 1]);
   });
 
+  test("a collector that knows some domains only gets the reports of the others", async () => {
+    const world = await counted();
+    const strangers = ["a.test", "b.test", "c.test"];
+    world.answers.set(COLLECTOR, (body) => (strangers.some((name) => gunzipSync(body).includes(name)) ? answered(404, true) : ACCEPTED));
+    const count = async (name: string): Promise<void> => {
+      world.publish(name, COLLECTOR);
+      await world.count(name, { policy: { type: "no-policy-found", domain: name, text: [] } });
+    };
+    for (const name of strangers) await count(name);
+    await world.passUntil(MIDNIGHT + 29 * HOUR, 5 * MINUTE);
+    expect(await world.state("a.test")).toBe("failed");
+    await count("example.test");
+    await world.pass(DAY, 5 * MINUTE);
+    expect(await world.state("example.test", reportDayOf(MIDNIGHT + 29 * HOUR))).toBe("sent");
+  });
+
   test("a 503 is no refusal", async () => {
     const world = await counted();
     world.answer(COLLECTOR, answered(503));
     await world.passUntil(MIDNIGHT + 30 * HOUR, 5 * MINUTE);
     expect(await world.state()).toBe("failed");
-    expect(await world.store.reports.findRua(COLLECTOR)).toBeUndefined();
+    expect(await world.store.reports.findRua(KNOWN_AS)).toBeUndefined();
   });
 });
 
