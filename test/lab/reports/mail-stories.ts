@@ -1,5 +1,6 @@
 /** Reports by mail where something stands in their way: no published key, policies that their mailbox's host fails, null MX. */
 import { generateKeyPairSync } from "node:crypto";
+import type { LogEvent } from "../../support/relay.ts";
 import { simpleMessage } from "../../support/submit.ts";
 import { waitUntil } from "../../support/temp.ts";
 import type { Story } from "../scenario.ts";
@@ -14,6 +15,7 @@ import {
   HOUR,
   later,
   makeSender,
+  MINUTE,
   noon,
   open,
   publishKeys,
@@ -168,4 +170,44 @@ const inTheWay: Story = {
   },
 };
 
-export const mailStories: readonly Story[] = [unpublished, inTheWay];
+const atHome: Story = {
+  name: "a domain whose policy fails gets its report at its own mailbox, past the ordinary mail that waits for the same host",
+  section: "RFC 8460 §3",
+  settings: reportsFrom,
+  begins: noon,
+  prepare(makeSite) {
+    makeSender(makeSite);
+    const home = makeSite("home").use("plain");
+    home.mx("mx", { startTlsKeyword: "" });
+    home.sts();
+    askForReports(home, `mailto:tls@${home.domain}`);
+  },
+  async run(stage) {
+    const home = stage.site("home");
+    const downs = (): LogEvent[] => stage.relay.events.filter(({ event }) => event === "destination-down");
+    await publishKeys(stage, "sender");
+    await command(stage, ["dkim", "check"], 0);
+    const waiting = await stage.send("home");
+    stage.deferred(waiting, "starttls-not-supported", "ordinary mail");
+    for (let more = 0; more < 8; more += 1) await stage.submit("home");
+    const day = await endDay(stage);
+    await waitUntil("ordinary mail was tried again, and the host is left alone", () => downs().length > 1);
+    await command(stage, ["tlsrpt", "send", home.domain, day], 0, "queued as");
+    const queueId = (await reportOf(stage, "home", day))?.destinations[0]?.queueId ?? "";
+    // Nine ordinary messages are older. Each time that the host is tried anew, one message goes first.
+    const began = stage.clock.now();
+    for (let count = downs().length; settledOf(stage, queueId).length === 0; count = downs().length) {
+      const until = Date.parse(String(downs().at(-1)?.["until"]));
+      await stage.pass(until - stage.clock.now() + MINUTE);
+      await waitUntil("the host is tried anew", () => downs().length > count || settledOf(stage, queueId).length > 0);
+    }
+    const hours = (stage.clock.now() - began) / HOUR;
+    stage.expect(`within the day that a report has, by far (${hours} hours)`, hours < 8);
+    same(stage, "its report", (await endOf(stage, "home", day)).state, "sent");
+    const [message, ...others] = home.receivers[0]?.messages ?? [];
+    same(stage, "more messages there", others.length, 0);
+    stage.expect("the one is the report", message?.text.includes(`TLS-Report-Domain: ${home.domain}`) === true);
+  },
+};
+
+export const mailStories: readonly Story[] = [unpublished, inTheWay, atHome];
