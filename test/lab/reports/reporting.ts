@@ -129,8 +129,18 @@ export function askForReports(site: Site, ...rua: readonly string[]): void {
  * look, which would else be followed by the next one after a minute.
  */
 export async function later(stage: Stage, milliseconds: number): Promise<void> {
+  await untilIdle(stage);
   await stage.pass(milliseconds);
   if (stage.relay.running) await askRelay(stage.relay, "reload", {});
+}
+
+/** An attempt in whose middle the time passes meets its timeouts. One that is meant to last is waited for only so long. */
+async function untilIdle(stage: Stage): Promise<void> {
+  for (let tries = 0; tries < 60 && stage.relay.running; tries++) {
+    const { totals } = await ask(stage, "queue/summary");
+    if (totals.active === 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 /** Until 00:20 of the next UTC day, when its reports are made; the day that is over. */
