@@ -133,6 +133,6 @@ export interface TlsReportStore {
   find(day: ReportDay, reportDomain: Domain): Promise<TlsReport | undefined>;
   findRua(uri: string): Promise<RuaRecord | undefined>;
   saveRua(record: RuaRecord): Promise<void>;
-  /** Removes counts of days before `countsBefore`, and ended reports that ended before `reportsBefore`, in small bites. Returns how many rows went. */
+  /** Removes counts of days before `countsBefore` of which no report is still to be built, and ended reports that ended before `reportsBefore`, in small bites. Returns how many rows went. */
   forget(countsBefore: ReportDay, reportsBefore: number): Promise<number>;
 }

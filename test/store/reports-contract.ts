@@ -5,7 +5,14 @@ import type { AppliedPolicy, FailureDetail } from "../../src/policy/observation.
 import type { DkimKey } from "../../src/queue/dkim-keys.ts";
 import type { NewMessage } from "../../src/queue/entry.ts";
 import type { QueueStore } from "../../src/queue/store.ts";
-import { boundsOf, type ReportDay, reportDayOf, type TlsReport, type TlsReportState } from "../../src/queue/tls-reports.ts";
+import {
+  boundsOf,
+  type ClaimedReport,
+  type ReportDay,
+  reportDayOf,
+  type TlsReport,
+  type TlsReportState,
+} from "../../src/queue/tls-reports.ts";
 import type { Backend } from "./contract.ts";
 import {
   DAY,
@@ -556,6 +563,19 @@ export function describeReports(name: string, backend: Backend): void {
       expect(await store.reports.findRua("mailto:old@x.test")).toBeUndefined();
       expect(await store.reports.findRua("mailto:still@x.test")).toBeDefined();
       expect(await store.reports.forget(TODAY, T0)).toBe(0);
+    });
+
+    test("what a report is still to be built from stays until then, or until its time is over", async () => {
+      const { store } = await open();
+      await observe(store, observation({ failures: [EXPIRED] }));
+      await store.reports.add([report("a.test")]);
+      const tomorrow = reportDayOf(T0 + DAY);
+      expect(await store.reports.forget(tomorrow, 0)).toBe(0);
+      expect(await store.reports.counts(TODAY, A)).toMatchObject([{ failures: 1, details: [{ sessions: 1 }] }]);
+      const [claim] = await store.reports.claimDue(T0 + DAY, T0 + 2 * DAY, 1);
+      expect(await store.reports.save(claim as ClaimedReport, { document: "{}" })).toBe(true);
+      expect(await store.reports.forget(tomorrow, 0)).toBe(2);
+      expect(await store.reports.counts(TODAY, A)).toEqual([]);
     });
 
     test("a report stays as long as its counts: they are never reported a second time", async () => {

@@ -78,15 +78,20 @@ function makeDue(sql: Statements, { day, domain, now, giveUpAt }: ReportChange &
 }
 
 /** One bite; how many rows went. A report stays as long as its counts: without it they would be reported again. */
+/** Counts whose day is over, and of which no report is still to be built: however late it is, it tells of them (RFC 8460 §5.5). */
+const PAST =
+  "c.day < ? AND NOT EXISTS (SELECT 1 FROM tls_report r WHERE r.day = c.day AND r.domain = c.domain " +
+  `AND r.${OPEN} AND r.document IS NULL)`;
+
 export function forgetReports(sql: Statements, { countsBefore, reportsBefore, bite }: WriterRequest & { op: "forget-reports" }): number {
   let gone = sql.run(
     "DELETE FROM tls_failure WHERE (count, detail) IN " +
-      "(SELECT f.count, f.detail FROM tls_count c JOIN tls_failure f ON f.count = c.id WHERE c.day < ? LIMIT ?)",
+      `(SELECT f.count, f.detail FROM tls_count c JOIN tls_failure f ON f.count = c.id WHERE ${PAST} LIMIT ?)`,
     countsBefore,
     bite,
   );
   if (gone < bite)
-    gone += sql.run("DELETE FROM tls_count WHERE id IN (SELECT id FROM tls_count WHERE day < ? LIMIT ?)", countsBefore, bite - gone);
+    gone += sql.run(`DELETE FROM tls_count WHERE id IN (SELECT c.id FROM tls_count c WHERE ${PAST} LIMIT ?)`, countsBefore, bite - gone);
   if (gone < bite)
     gone += sql.run(
       `DELETE FROM tls_report WHERE number IN (SELECT number FROM tls_report r WHERE ended_at < ? AND NOT ${OPEN} ` +
