@@ -4,6 +4,7 @@ import ipaddr from "ipaddr.js";
 import { domainOf, parseAddress } from "../mail/address.ts";
 import { SIGNATURE_LIFETIME } from "../mail/dkim.ts";
 import { isHostname, parseDomain } from "../mail/domain.ts";
+import { NOTICE_LISTENER, REPORT_LISTENER } from "../mail/own-origins.ts";
 import { rootsFaults } from "./check-files.ts";
 import { domainFault } from "./check-names.ts";
 import { type CheckFacts, error, type Finding, note } from "./finding.ts";
@@ -11,9 +12,6 @@ import type { Path } from "./keys.ts";
 import { quote } from "./redact.ts";
 import { isPublicName, reportContact } from "./report-contact.ts";
 import type { Settings } from "./settings.ts";
-
-/** Origins of Postern's own messages (queue/entry.ts): mail that a client hands in must not pass for one. */
-const OWN_ORIGINS = ["postern", "tls-report"];
 
 export function checkReports(settings: Settings, facts: CheckFacts): Finding[] {
   const { tlsReports, submission } = settings;
@@ -41,7 +39,7 @@ export function checkReports(settings: Settings, facts: CheckFacts): Finding[] {
   if (publicAddress6 !== undefined) findings.push(...addressFindings(publicAddress6, isIPv6, "IPv6", at("publicAddress6")));
   if (tlsReports.roots !== undefined) findings.push(...rootsFaults(tlsReports.roots, at("roots"), facts));
   for (const [index, { name }] of submission.listeners.entries()) {
-    if (OWN_ORIGINS.includes(name))
+    if (name === NOTICE_LISTENER || name === REPORT_LISTENER)
       check(["submission", "listeners", index, "name"], `${name} is what Postern calls its own messages; take another name`);
   }
   return findings;
@@ -61,6 +59,11 @@ function addressFindings(text: string, isIt: (text: string) => boolean, kind: st
   return hidden ? [note(`no host out there sees mail come from ${text}`, path)] : [];
 }
 
+/** As long as the number and the letter that follow in the selector may become. */
+const ROOM = "999r";
+/** Octets of a name in DNS (RFC 1035 §2.3.4). */
+const LONGEST_NAME = 253;
+
 export function checkDkim({ dkim }: Settings): Finding[] {
   const findings: Finding[] = [];
   const taken = new Set<string>();
@@ -70,13 +73,17 @@ export function checkDkim({ dkim }: Settings): Finding[] {
     if (text.startsWith(".")) findings.push(error(`keys are made for names: write the domains that ${text} stands for`, path));
     else if (!domain.ok) findings.push(error(domainFault(text) ?? domain.error, path));
     else if (taken.has(domain.value)) findings.push(error(`${quote(text)} is named already`, path));
-    else taken.add(domain.value);
+    else {
+      taken.add(domain.value);
+      const room = LONGEST_NAME - `${dkim.selector}${ROOM}._domainkey.${domain.value}`.length;
+      if (room < 0) findings.push(error(`with dkim.selector in front its name in DNS would be ${-room} octets too long`, path));
+    }
   }
   for (const [index, algorithm] of dkim.algorithms.entries()) {
     if (dkim.algorithms.indexOf(algorithm) !== index) findings.push(error(`${algorithm} is named already`, ["dkim", "algorithms", index]));
   }
-  // RFC 6376 §3.1; with room for the number and the letter that follow in the last label.
-  if (dkim.selector === "" || !isHostname(`${dkim.selector}999r`) || dkim.selector !== dkim.selector.toLowerCase())
+  // RFC 6376 §3.1.
+  if (dkim.selector === "" || !isHostname(`${dkim.selector}${ROOM}`) || dkim.selector !== dkim.selector.toLowerCase())
     findings.push(
       error(`must be a label like postern or mail-2026, in lower case, for selectors are names in DNS: ${quote(dkim.selector)}`, [
         "dkim",

@@ -6,7 +6,8 @@
 import { domainOf, type EmailAddress, needsSmtpUtf8, parseAddress } from "../mail/address.ts";
 import type { NotifyWishes } from "../mail/envelope.ts";
 import { formatDate } from "../mail/received.ts";
-import { type LeasedEntry, type NewMessage, type QueueId, REPORT_LISTENER } from "../queue/entry.ts";
+import type { LeasedEntry, NewMessage, QueueId } from "../queue/entry.ts";
+import { NOTICE_LISTENER, REPORT_LISTENER } from "../mail/own-origins.ts";
 import type { Notice, Settlement } from "../queue/settlement.ts";
 import type { GivenUp, NoticeFacts } from "./notice-facts.ts";
 import { quotedPrintable, type Returned, readOriginal, reduceNotice, returnedPart } from "./notice-return.ts";
@@ -154,7 +155,7 @@ function noticeEnvelope(
     id,
     sender: "",
     recipients: [{ address: to, nextHop: domainOf(to), notify: { never: true, success: false, failure: false, delay: false } }],
-    origin: { submitter: "local", listener: "postern" },
+    origin: { submitter: "local", listener: NOTICE_LISTENER },
     receivedAt: now,
     expiresAt,
     ...(tlsTag !== undefined && { tlsTag }),
@@ -172,7 +173,7 @@ async function reducedNotices(
 ): Promise<Notice[]> {
   const { message } = entry;
   const [first] = givenUp;
-  if (message.origin.listener !== "postern" || first?.problem.type !== "needs-8bitmime") return [];
+  if (message.origin.listener !== NOTICE_LISTENER || first?.problem.type !== "needs-8bitmime") return [];
   const body = await reduceNotice(entry.body);
   if (body === undefined) return [];
   const reduced: NewMessage = {

@@ -1,7 +1,7 @@
 /** Settings of signing as the keyring keeps to them: words in, domains and kinds of key out. Pure. */
 import type { DkimSettings } from "../config/settings.ts";
 import type { DkimService } from "../mail/dkim-record.ts";
-import { type Domain, isHostname, parseDomain } from "../mail/domain.ts";
+import { type Domain, parseDomain } from "../mail/domain.ts";
 import type { DkimAlgorithm } from "../mail/signing.ts";
 
 export interface Wanted {
@@ -18,14 +18,8 @@ export interface Wanted {
 
 const ALGORITHMS = { "rsa-2048": "rsa-sha256", ed25519: "ed25519-sha256" } as const;
 
-/** Room for a number and a letter in names of at most 253 octets (RFC 1035 §2.3.4). */
-const LONGEST_NAME = 240;
-
-/** Throws a sentence for the operator. `reportDomain` sends TLS reports (RFC 8460 §3). */
+/** Settings that were checked (config/check-reports.ts). `reportDomain` sends TLS reports (RFC 8460 §3). */
 export function readWanted(settings: DkimSettings, reportDomain: Domain | undefined): Wanted {
-  const selector = settings.selector.toLowerCase();
-  if (!isHostname(`${selector}1r`))
-    throw new Error(`dkim.selector: ${JSON.stringify(settings.selector)} cannot be the beginning of a DNS name`);
   const uses = new Map<Domain, readonly DkimService[]>();
   for (const text of settings.domains) {
     const domain = parseDomain(text);
@@ -35,14 +29,11 @@ export function readWanted(settings: DkimSettings, reportDomain: Domain | undefi
   const parents = new Set(uses.keys());
   // Its reports are mail as well, and judged as such before anybody reads them.
   if (reportDomain !== undefined) uses.set(reportDomain, ["email", "tlsrpt"]);
-  for (const domain of uses.keys()) {
-    if (recordName({ selector, domain }).length > LONGEST_NAME) throw new Error(`dkim.selector: too long for a name below ${domain}`);
-  }
   return {
     uses,
     parents,
     algorithms: [...new Set(settings.algorithms.map((name) => ALGORITHMS[name]))],
-    selector,
+    selector: settings.selector,
     checkEvery: settings.checkEvery,
     overlap: settings.overlap,
   };

@@ -16,7 +16,7 @@ export type Submitter = string;
 /** How the message came in, for Received, `queue why` and the auditor. Text is clean. */
 export interface Origin {
   readonly submitter: Submitter;
-  /** Listener name, `postern` for our own notices, or REPORT_LISTENER. */
+  /** Listener name; NOTICE_LISTENER or REPORT_LISTENER for what the relay itself sends (mail/own-origins.ts). */
   readonly listener: string;
   readonly clientAddress?: string;
   readonly ehloName?: string;
@@ -24,12 +24,6 @@ export interface Origin {
   /** TLS of the submission, `TLSv1.3 TLS_AES_256_GCM_SHA384`; absent when it came in clear. */
   readonly tls?: string;
 }
-
-/**
- * The origin of our TLS reports. No configured listener may have this name. Their sessions are not counted, no notice is made of
- * them, and they go out whatever TLS says (RFC 8460 §3, §5.3).
- */
-export const REPORT_LISTENER = "tls-report";
 
 export interface NewRecipient {
   readonly address: EmailAddress;

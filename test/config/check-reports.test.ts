@@ -38,7 +38,14 @@ describe("TLS reports and DKIM, what settings alone can get wrong", () => {
     ["dkim: { selector: mail-2026 }\n", undefined],
     ["dkim: { selector: 'a_b' }\n", /dkim\.selector: must be a label/],
     ["dkim: { selector: '' }\n", /dkim\.selector: must be a label/],
+    ["dkim: { selector: 'a b' }\n", /dkim\.selector: must be a label/],
+    ["dkim: { selector: 'x\"; p=' }\n", /dkim\.selector: must be a label/],
     [`dkim: { selector: ${"a".repeat(60)} }\n`, /dkim\.selector: must be a label/],
+    [`dkim: { selector: ${"s".repeat(50)}, domains: [${"a".repeat(60)}.${"b".repeat(60)}.${"c".repeat(60)}.test] }\n`, undefined],
+    [
+      `dkim: { selector: ${"s".repeat(50)}, domains: [a.${"a".repeat(60)}.${"b".repeat(60)}.${"c".repeat(60)}.test] }\n`,
+      /dkim\.domains\[0\]: with dkim\.selector in front its name in DNS would be 2 octets too long/,
+    ],
     ["dkim: { algorithms: [rsa-2048, rsa-2048] }\n", /dkim\.algorithms\[1\]: rsa-2048 is named already/],
   ];
   for (const [file, expected] of cases) {

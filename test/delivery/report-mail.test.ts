@@ -1,6 +1,6 @@
 /** Mail that brings our TLS reports (RFC 8460 §3, §5.3), and what attempts tell of mail that they send to nobody. */
 import { describe, expect, test } from "vitest";
-import { REPORT_LISTENER } from "../../src/queue/entry.ts";
+import { REPORT_LISTENER } from "../../src/mail/own-origins.ts";
 import type { StsFinding } from "../../src/policy/facts.ts";
 import { policy, tlsa } from "../support/decisions.ts";
 import { mx, run, START } from "./one-run.ts";

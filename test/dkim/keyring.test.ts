@@ -81,10 +81,7 @@ describe("at the first start", () => {
   });
 
   const wrong: [name: string, dkim: Record<string, unknown>, sentence: RegExp][] = [
-    ["a selector with a blank", { selector: "a b" }, /^dkim\.selector: "a b" cannot/],
-    ["a selector that injects", { selector: 'x"; p=' }, /^dkim\.selector/],
     ["a domain that is none", { domains: ["exa mple"] }, /^dkim\.domains: not a domain name/],
-    ["a name that is too long", { selector: `${"a".repeat(60)}.${"b".repeat(60)}.${"c".repeat(60)}.${"d".repeat(50)}` }, /too long/],
   ];
   for (const [name, dkim, sentence] of wrong)
     test(`${name} is refused in a sentence`, async () => {

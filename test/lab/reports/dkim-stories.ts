@@ -55,21 +55,20 @@ async function received(stage: Stage, subject: string): Promise<Buffer> {
 /** The stories run side by side, and have one mailbox. */
 const subjectOf = (stage: Stage, name: string): string => `${name}-${stage.site("sender").id}`;
 
-const signingSettings: Story["settings"] = (site) => ({
-  ...open,
-  dkim: { domains: [site("sender").domain] },
-  tlsReports: { send: "off" },
-});
-
-const signed: Story = {
-  name: "relayed mail of dkim.domains arrives with two signatures that verify, small and large; other mail with none",
-  section: "RFC 6376 §5, RFC 8463",
-  settings: signingSettings,
+/** A relay that signs for one domain, whose mail goes to a mailbox of Postfix. */
+const signing: Pick<Story, "settings" | "begins" | "prepare"> = {
+  settings: (site) => ({ ...open, dkim: { domains: [site("sender").domain] }, tlsReports: { send: "off" } }),
   begins: noon,
   prepare(makeSite) {
     makeSender(makeSite);
     makeMailbox(makeSite);
   },
+};
+
+const signed: Story = {
+  name: "relayed mail of dkim.domains arrives with two signatures that verify, small and large; other mail with none",
+  section: "RFC 6376 §5, RFC 8463",
+  ...signing,
   async run(stage) {
     const { domain } = stage.site("sender");
     const now = (): number => stage.clock.now();
@@ -131,12 +130,7 @@ function setPrivateKeys(stage: Stage, change: (pem: string) => string): void {
 const broken: Story = {
   name: "with a key that cannot sign, mail of its domain waits and is never sent unsigned; other mail goes",
   section: "RFC 6376 §5.1",
-  settings: signingSettings,
-  begins: noon,
-  prepare(makeSite) {
-    makeSender(makeSite);
-    makeMailbox(makeSite);
-  },
+  ...signing,
   async run(stage) {
     const { domain } = stage.site("sender");
     await publishKeys(stage, "sender");
@@ -172,12 +166,7 @@ const broken: Story = {
 const rotated: Story = {
   name: "keys are rotated: the old ones sign until the new records are seen, and stay published for the overlap",
   section: "RFC 6376 §3.1",
-  settings: signingSettings,
-  begins: noon,
-  prepare(makeSite) {
-    makeSender(makeSite);
-    makeMailbox(makeSite);
-  },
+  ...signing,
   async run(stage) {
     const { domain } = stage.site("sender");
     const states = async (): Promise<Record<string, string>> =>
