@@ -341,7 +341,9 @@ const tlsReports = z.strictObject({
   retryFor: duration("1d").describe("A report is tried for so long after its first try, RFC 8460 §5.5"),
   perHost: z.int().positive().default(1000).describe("Reports to one receiving host within a day"),
   roots: z.string().optional().describe("Who is trusted to certify https: destinations, as tls.roots; default: tls.roots"),
-  keep: duration("30d").describe("How long ended reports are kept; counts are deleted two days after their day"),
+  keep: duration("30d").describe(
+    "How long ended reports are kept; counts are deleted two days after their day, once no report is to be built from them any more",
+  ),
 });
 
 const dkim = z.strictObject({
